@@ -16,9 +16,9 @@ type Frame struct {
 
 // A Span says which records of a journal a frame holds.
 type Span struct {
-	Journal string // "stage.port"
-	First   uint64
-	Count   int
+	Stage, Port string // the journal is "stage.port"
+	First       uint64
+	Count       int
 }
 
 // An Entry is a frame as readers get it.
@@ -86,8 +86,9 @@ type Log interface {
 	WriteSnapshot(name string, data []byte) error
 	ReadSnapshot(name string) ([]byte, error)
 
-	// Epoch returns the epoch that this owner entered.
-	Epoch() Epoch
+	// Manifest returns what the run is; its last epoch is the one that this owner
+	// entered.
+	Manifest() Manifest
 
 	// Stats returns sizes and the present condition.
 	Stats() Stats

@@ -23,8 +23,8 @@ type Transition struct {
 
 	Consumed []Consumed  // everything the stage reacted to, in that order
 	Position *Position   // sources: where to continue after this transition
-	Outputs  []Output    // at most one for each port, reserved ports included
-	State    []State     // at most one for each table
+	Outputs  []Output    // by port, reserved ports included; several of one port follow each other
+	State    []State     // by table; several of one table follow each other
 	Open     []OpenWork  // changes of the stage's open work
 	Timers   []Timer     // timers set and cancelled
 	Ends     []End       // ports that ended
@@ -82,27 +82,20 @@ type Position struct {
 
 // An Output is what a transition appended to one port.
 type Output struct {
-	Port    string
-	Type    string // payload type name of every record here
-	First   uint64 // sequence of the first record
-	Count   int    // how many records
-	Records []byte // the records, as AppendRecord wrote them; read with Each
-	Digest  uint64 // digest of the whole journal after this transition
+	Port     string
+	Type     string   // payload type name of every record here
+	First    uint64   // sequence of the first record
+	Count    int      // how many records
+	Journals []string // what Ref.Journal in Records counts in
+	Records  []byte   // the records, as AppendRecord wrote them; read with NewRecords
+	Digest   uint64   // digest of the whole journal after the last of them
 }
 
 // State is what a transition changed in one table of its stage.
 type State struct {
 	Table   string
 	Count   int
-	Changes []byte // as AppendChange wrote them; read with Each
-}
-
-// A Change is one entry of State.
-type Change struct {
-	Key      []byte
-	Value    []byte // nil if Deleted
-	Deleted  bool
-	Previous LSN // of the previous change of this key, zero if there is none
+	Changes []byte // as AppendChange wrote them; read with NewChanges
 }
 
 // OpenOp says how open work changes.
