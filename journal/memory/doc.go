@@ -12,7 +12,7 @@
 // [Options.Fault] stand for failing and full disks.
 //
 // Everything is kept, in memory, for as long as the log is referenced: frames are
-// never trimmed and snapshots stay for good. An endless run belongs on disk.
+// never trimmed and snapshots go only at Reopen. An endless run belongs on disk.
 //
 // The package starts no goroutine and holds no lock while it waits, so a Log
 // works inside a testing/synctest bubble.

@@ -42,9 +42,10 @@ var (
 // A Log is one owner's view of a run's log in memory.
 type Log struct {
 	o     Options
-	epoch journal.Epoch
+	epoch uint64
 	tails map[string]journal.Tail
 
+	manifest journal.Manifest
 	store    *store
 	watchers []*watcher
 	wanted   journal.LSN
@@ -127,7 +128,8 @@ func (s *store) enter(o Options) *Log {
 		e.Started = o.Now()
 	}
 	s.manifest.Epochs = append(s.manifest.Epochs, e)
-	l := &Log{o: o, epoch: e, tails: s.tails(), store: s}
+	l := &Log{o: o, epoch: e.Number, tails: s.tails(), manifest: s.manifest, store: s}
+	l.manifest.Epochs = slices.Clone(s.manifest.Epochs)
 	s.owner, s.cut = l, 0
 	return l
 }
@@ -181,12 +183,13 @@ func (l *Log) place(frames []journal.Frame) (journal.LSN, error) {
 		f.Body = bytes.Clone(f.Body)
 		f.Spans = slices.Clone(f.Spans)
 		s.entries = append(s.entries, entry{
-			epoch: l.epoch.Number, first: first, more: i+1 < len(frames), frame: f,
+			epoch: l.epoch, first: first, more: i+1 < len(frames), frame: f,
 		})
 		s.bytes += int64(len(f.Body))
 		s.unsynced += int64(len(f.Body))
 		for _, span := range f.Spans {
-			s.index[span.Journal] = append(s.index[span.Journal], mark{seq: span.First, lsn: first})
+			name := span.Stage + "." + span.Port
+			s.index[name] = append(s.index[name], mark{seq: span.First, lsn: first})
 		}
 	}
 	if !l.o.Manual {
@@ -307,8 +310,12 @@ func (l *Log) Watch(fn func(durable journal.LSN, err error)) (stop func()) {
 	}
 }
 
-// Epoch returns the epoch that this owner entered.
-func (l *Log) Epoch() journal.Epoch { return l.epoch }
+// Manifest returns the run's manifest; its last epoch is this owner's.
+func (l *Log) Manifest() journal.Manifest {
+	m := l.manifest
+	m.Epochs = slices.Clone(m.Epochs)
+	return m
+}
 
 // Stats counts the bytes of frame bodies; a log in memory has no segments.
 func (l *Log) Stats() journal.Stats {

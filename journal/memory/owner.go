@@ -71,8 +71,9 @@ func (l *Log) Crash() {
 }
 
 // Reopen gives the log to a next owner, in a new epoch: everything that survived
-// is durable. It returns [journal.ErrInUse] unless the present owner was closed,
-// killed, crashed or poisoned. The next owner has the same options.
+// is durable, snapshots that no checkpoint names are removed. It returns
+// [journal.ErrInUse] unless the present owner was closed, killed, crashed or
+// poisoned. The next owner has the same options.
 func (l *Log) Reopen() (*Log, error) {
 	s := l.store
 	s.mu.Lock()
@@ -80,17 +81,11 @@ func (l *Log) Reopen() (*Log, error) {
 	if s.owner != nil && s.owner.failed == nil {
 		return nil, fmt.Errorf("reopen run %s: %w: close the log first", s.manifest.Run, journal.ErrInUse)
 	}
+	if err := s.sweep(); err != nil {
+		return nil, fmt.Errorf("reopen run %s: %w", s.manifest.Run, err)
+	}
 	s.durable, s.unsynced = s.head(), 0
 	return s.enter(l.o), nil
-}
-
-// Manifest returns the run's manifest with all epochs so far.
-func (l *Log) Manifest() journal.Manifest {
-	l.store.mu.Lock()
-	defer l.store.mu.Unlock()
-	m := l.store.manifest
-	m.Epochs = slices.Clone(m.Epochs)
-	return m
 }
 
 // sum brings the chain up to the head and returns it: each link is the SHA-256 of
@@ -116,4 +111,26 @@ func (s *store) tails() map[string]journal.Tail {
 		tails[e.frame.Stage] = t
 	}
 	return tails
+}
+
+// sweep removes the snapshots that no checkpoint names.
+func (s *store) sweep() error {
+	named := map[string][]byte{}
+	for i, e := range s.entries {
+		if !e.frame.Check {
+			continue
+		}
+		var t journal.Transition
+		if err := journal.Parse(e.frame.Body, &t); err != nil {
+			return fmt.Errorf("frame %d: %w", i+1, err)
+		}
+		if t.Check == nil {
+			return fmt.Errorf("frame %d was appended as a checkpoint and carries none", i+1)
+		}
+		if data, ok := s.snapshots[t.Check.Snapshot]; ok {
+			named[t.Check.Snapshot] = data
+		}
+	}
+	s.snapshots = named
+	return nil
 }
