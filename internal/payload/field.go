@@ -1,0 +1,209 @@
+package payload
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode"
+)
+
+// buildFields fills in the fields of a struct, as the codec's tags say.
+func (b *builder) buildFields(s *shape, path string) {
+	for i := range s.typ.NumField() {
+		if f, ok := b.buildField(s.typ.Field(i), path); ok {
+			s.fields = append(s.fields, f)
+		}
+	}
+	owner := map[string]string{}
+	var claim func(fields []field, path string)
+	claim = func(fields []field, path string) {
+		for _, f := range fields {
+			here := join(path, f.name)
+			switch {
+			case f.inline && f.shape != nil && f.shape.class == pointer:
+				claim(f.shape.elem.fields, here)
+			case f.inline && f.shape != nil:
+				claim(f.shape.fields, here)
+			case f.wire == "":
+			case owner[f.wire] != "":
+				b.refuse(here, "is written as %q like %s, so one of them would be lost: give one a %s tag", f.wire, owner[f.wire], b.codec.tags()[0])
+			default:
+				owner[f.wire] = here
+			}
+		}
+	}
+	claim(s.fields, path)
+}
+
+// buildField compiles one field; ok is false if there is nothing to keep, be
+// it because the field was refused or because it has no content.
+func (b *builder) buildField(sf reflect.StructField, path string) (f field, ok bool) {
+	here := join(path, sf.Name)
+	if sf.Name == "_" && sf.Type.Size() == 0 {
+		return field{}, false
+	}
+	f = field{name: sf.Name, wire: sf.Name, off: sf.Offset}
+	tag := b.tag(sf)
+	name, options, _ := strings.Cut(tag, ",")
+	if tag == "-" {
+		if !sf.IsExported() {
+			b.refuse(here, "is unexported; take it out of the payload")
+			return f, false
+		}
+		f.wire, f.skip = "", true
+		f.shape = &shape{typ: sf.Type, class: scalar}
+		return f, true
+	}
+	if name != "" {
+		if !validWire(name) {
+			b.refuse(here, "the tag name %q holds a character that codecs read differently: use letters, digits, _ and -", name)
+			return f, false
+		}
+		f.wire = name
+	}
+	embedded := sf.Type
+	if sf.Anonymous && embedded.Kind() == reflect.Pointer {
+		embedded = embedded.Elem()
+	}
+	f.inline = sf.Anonymous && name == "" && embedded.Kind() == reflect.Struct && embedded != timeType
+	if f.inline {
+		if m, _ := b.codec.methods(embedded); m != noMethods {
+			f.inline = false
+		}
+	}
+	if !sf.IsExported() && (!f.inline || sf.Type.Kind() == reflect.Pointer) {
+		b.refuse(here, "is unexported, so it would be lost: export it, or give %v methods %s", b.root, b.codec.wants())
+		return f, false
+	}
+	f.shape = b.build(sf.Type, here)
+	if f.inline {
+		f.wire = ""
+		if sf.Type.Kind() == reflect.Pointer {
+			f.inexact = "is an embedded pointer, nil after decoding if nothing of it was written"
+		}
+	}
+	if options != "" {
+		b.options(&f, options, here)
+	}
+	return f, true
+}
+
+// tag returns the tag that governs a field: the codec's own, or a fallback.
+func (b *builder) tag(sf reflect.StructField) string {
+	for _, key := range b.codec.tags() {
+		if tag, ok := sf.Tag.Lookup(key); ok {
+			return tag
+		}
+	}
+	return ""
+}
+
+func (b *builder) options(f *field, options, path string) {
+	for option := range strings.SplitSeq(options, ",") {
+		switch option {
+		case "":
+			continue
+		case "omitempty":
+			f.omitEmpty = true
+			if f.shape.class == custom || f.shape.class == record || f.shape.class == array {
+				f.inexact = "is a " + f.shape.typ.Kind().String() + " with omitempty, which codecs read differently"
+			}
+		case "omitzero":
+			f.omitZero = true
+			if f.shape.class != instant && hasIsZero(f.shape.typ) {
+				f.inexact = "is omitted when its own IsZero says so"
+			}
+		case "string":
+			if f.shape.class != scalar && f.shape.class != float {
+				b.refuse(path, "the option string is for numbers and booleans, not for %v", f.shape.typ)
+			}
+		case "keyasint":
+		default:
+			b.refuse(path, "the tag option %q is not known for %s", option, b.codec.tags()[0])
+		}
+		f.options += " " + option
+	}
+}
+
+func hasIsZero(t reflect.Type) bool {
+	_, ok := reflect.PointerTo(t).MethodByName("IsZero")
+	return ok
+}
+
+func validWire(name string) bool {
+	for _, c := range name {
+		if !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("_-.:/@$+#~ ", c) {
+			return false
+		}
+	}
+	return name != ""
+}
+
+// schemaOf describes what is written, canonically: wire names, options and
+// types in order. Names of Go types do not matter except where a type refers
+// to itself or has an encoding of its own.
+func schemaOf(s *shape) string {
+	var b strings.Builder
+	writeSchema(&b, s, map[*shape]bool{})
+	return b.String()
+}
+
+func writeSchema(b *strings.Builder, s *shape, open map[*shape]bool) {
+	if open[s] {
+		b.WriteString("@" + bareName(s.typ))
+		return
+	}
+	open[s] = true
+	defer delete(open, s)
+	switch s.class {
+	case instant:
+		b.WriteString("time")
+	case literal:
+		b.WriteString("number")
+	case octets:
+		b.WriteString("bytes")
+	case custom:
+		fmt.Fprintf(b, "%s(%s)", bareName(s.typ), s.methods)
+	case record:
+		b.WriteByte('{')
+		writeFields(b, s.fields, open)
+		b.WriteByte('}')
+	case array:
+		fmt.Fprintf(b, "[%d]", s.typ.Len())
+		writeSchema(b, s.elem, open)
+	case list:
+		b.WriteString("[]")
+		writeSchema(b, s.elem, open)
+	case mapping:
+		b.WriteString("map[")
+		writeSchema(b, s.key, open)
+		b.WriteByte(']')
+		writeSchema(b, s.elem, open)
+	case pointer:
+		b.WriteByte('*')
+		writeSchema(b, s.elem, open)
+	default:
+		b.WriteString(s.typ.Kind().String())
+	}
+}
+
+func writeFields(b *strings.Builder, fields []field, open map[*shape]bool) {
+	first := true
+	for _, f := range fields {
+		if f.skip {
+			continue
+		}
+		if !first {
+			b.WriteByte(',')
+		}
+		first = false
+		if f.inline {
+			b.WriteString("...")
+			writeSchema(b, f.shape, open)
+			continue
+		}
+		fmt.Fprintf(b, "%q:", f.wire)
+		writeSchema(b, f.shape, open)
+		b.WriteString(f.options)
+	}
+}
