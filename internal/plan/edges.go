@@ -1,0 +1,91 @@
+package plan
+
+import (
+	"context"
+
+	"github.com/weirflow/weir/journal"
+)
+
+// A Source reads the world. Read runs in a goroutine of its own; Emit in the
+// stage's.
+type Source interface {
+	// Read reads batches after a position ("" is the beginning) and gives each to
+	// take, which returns once the batch is in the log, false when reading shall
+	// end. It returns nil at the end of input.
+	Read(ctx context.Context, after string, take func(*Read) bool) error
+
+	// Emit writes a batch to the node's port and what is bad to its dead letters.
+	Emit(r *Read)
+
+	// Bounded tells whether the source ends by itself.
+	Bounded() bool
+
+	// Expect returns how many records there should be, if that is known.
+	Expect(ctx context.Context) (n int64, known bool, err error)
+
+	// Ack tells the source that a position is durable; nil if it does not care.
+	// It is called in order, from the source's reading goroutine or another one,
+	// never concurrently with itself.
+	Ack() func(ctx context.Context, upTo string) error
+}
+
+// A Read is a batch from the world.
+type Read struct {
+	Values   any // []T
+	N        int
+	Bad      int // rows that could not be decoded
+	Bytes    int // about how large it is
+	Position string
+	Part     string
+	Batch    any // the root package's Batch[T]
+}
+
+// At is what a sink is told when it opens.
+type At struct {
+	Flow, Stage string
+	Run         string
+	Epoch       uint64
+	EpochID     journal.ID
+	Note        string // what the last receipt noted, "" at first
+}
+
+// A Sink delivers to the world.
+type Sink interface {
+	// Guarantee is "at least once" or "exactly once", for people.
+	Guarantee() string
+	Open(ctx context.Context, at At) (Deliverer, error)
+	// Bury writes record i to the node's dead letters.
+	Bury(b *Batch, i int, f *Failure)
+}
+
+// A Deliverer is a sink that is open. Its methods are called by one goroutine
+// at a time, which may not be the stage's.
+type Deliverer interface {
+	// Deliver delivers records from to to-1 of b. redelivered says that an
+	// earlier epoch may have delivered them. mark is what a sink that Marks must
+	// store with them. It returns the failures of single records by index; all
+	// others were delivered, or are held until Flush if the sink Holds.
+	Deliver(ctx context.Context, b *Batch, from, to int, attempt int, redelivered bool, mark string) (failed map[int]error, err error)
+
+	// Holds reports that what Deliver took is settled only by Flush.
+	Holds() bool
+	Flush(ctx context.Context) error
+
+	// Note is what the next receipt shall record for the next Open; ok is false
+	// if the sink keeps no note.
+	Note() (note string, ok bool)
+
+	// Marks reports that the sink stores marks; Mark returns the one stored
+	// last, "" if none.
+	Marks() bool
+	Mark(ctx context.Context) (string, error)
+
+	// Finishes reports that the sink puts its result in place at the natural end
+	// of its input. Prepare returns the note to make durable before Finish, which
+	// returns the final one.
+	Finishes() bool
+	Prepare(ctx context.Context) (note string, err error)
+	Finish(ctx context.Context) (note string, err error)
+
+	Close() error
+}
