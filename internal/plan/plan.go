@@ -74,8 +74,8 @@ type Role uint8
 
 // The roles.
 const (
-	Stream      Role = iota // record by record
-	TableAtEnd              // to its natural end before any Stream input is read
+	Stream     Role = iota // record by record
+	TableAtEnd             // to its natural end before any Stream input is read
 )
 
 // An Input is an edge: one stage reading one port.
