@@ -41,7 +41,7 @@ func TestParseRefRefuses(t *testing.T) {
 		"orders.out:18446744073709551616", "Orders.out:17", "orders.Out:17", "1orders.out:17", "orders..out:17",
 		"orders.out.x:17", "/orders:17", "orders/:17", "a//b:17", "totals~:1", "totals~x:1", "totals~01:1",
 		"totals~65536:1", "totals~1~2:1", "~1:1", "orders:17:18", "örders:17", "orders:1_7", "orders:0x1",
-		strings.Repeat("a", 65) + ":1", strings.Repeat("a/", 100) + "a:1",
+		strings.Repeat("a", 129) + ":1", strings.Repeat("a/", 100) + "a:1",
 	} {
 		if got, err := event.ParseRef(text); err == nil {
 			t.Errorf("ParseRef(%q) = %+v, want an error", text, got)
@@ -159,8 +159,8 @@ func TestValidName(t *testing.T) {
 	}{
 		{event.FlowName, "payments", ""},
 		{event.FlowName, "a", ""},
-		{event.FlowName, strings.Repeat("a", 64), ""},
-		{event.FlowName, strings.Repeat("a", 65), "65 bytes long, the limit is 64"},
+		{event.FlowName, strings.Repeat("a", 128), ""},
+		{event.FlowName, strings.Repeat("a", 129), "129 bytes long, the limit is 128"},
 		{event.FlowName, "", "flow name is empty"},
 		{event.FlowName, "eu/payments", `try "eu_payments"`},
 		{event.FlowName, "PaidOrders", `try "paid_orders"`},
@@ -171,7 +171,7 @@ func TestValidName(t *testing.T) {
 		{event.StageName, "paid-orders", `try "paid_orders"`},
 		{event.StageName, "Billing/Charge", `try "billing/charge"`},
 		{event.StageName, "totals~3", "groups joined by /"},
-		{event.StageName, strings.Repeat("a/", 100) + "a", "the limit is 200"},
+		{event.StageName, strings.Repeat("a/", 100) + "a", "the limit is 128"},
 		{event.StageName, "dead", ""},
 		{event.GroupName, "billing", ""},
 		{event.GroupName, "a/b", `group name "a/b" must begin`},

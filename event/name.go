@@ -5,12 +5,10 @@ import (
 	"strings"
 )
 
-// Limits of names, in bytes. They keep every name usable as a file name, an
-// environment variable and a metric label.
-const (
-	MaxNamePart = 64  // of one part: a flow, a group, a port, or a stage within its group
-	MaxName     = 200 // of a stage with all its groups
-)
+// MaxName is the length of the longest name, in bytes; the name of a stage
+// counts with its groups. It keeps names usable as file names, environment
+// variables and metric labels.
+const MaxName = 128
 
 // The reserved ports: every stage has them, no stage may declare them.
 const (
@@ -38,17 +36,17 @@ const (
 // ValidName returns nil if name can be the name of a kind, else an error that
 // says what is wrong and, where there is an obvious one, what to write instead.
 //
-// A name is [a-z][a-z0-9_]*, at most [MaxNamePart] bytes. A stage name may be
-// several of these joined by "/", at most [MaxName] bytes together.
+// A name is [a-z][a-z0-9_]*, a stage name one or several of these joined by
+// "/", at most [MaxName] bytes altogether.
 func ValidName(kind NameKind, name string) error {
 	if kind == PortName && ReservedPort(name) {
 		return fmt.Errorf("port name %q is reserved (every stage has dead, fx and sys); choose another", name)
 	}
+	if len(name) > MaxName {
+		return fmt.Errorf("%s name %s is %d bytes long, the limit is %d", kind, clip(name), len(name), MaxName)
+	}
 	if kind != StageName {
 		return validPart(kind, name, name)
-	}
-	if len(name) > MaxName {
-		return fmt.Errorf("stage name %s is %d bytes long, the limit is %d with all groups", clip(name), len(name), MaxName)
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if err := validPart(kind, name, part); err != nil {
@@ -64,8 +62,6 @@ func validPart(kind NameKind, name, part string) error {
 		return fmt.Errorf("%s name is empty", kind)
 	case part == "":
 		return fmt.Errorf("%s name %q has an empty part around %q", kind, name, "/")
-	case len(part) > MaxNamePart:
-		return fmt.Errorf("%s name %s is %d bytes long, the limit is %d", kind, clip(part), len(part), MaxNamePart)
 	case isPart(part):
 		return nil
 	}
@@ -79,9 +75,9 @@ func validPart(kind NameKind, name, part string) error {
 	return fmt.Errorf("%s name %q %s", kind, name, msg)
 }
 
-// isPart reports whether s matches [a-z][a-z0-9_]* within MaxNamePart.
+// isPart reports whether s matches [a-z][a-z0-9_]* within MaxName.
 func isPart(s string) bool {
-	if s == "" || len(s) > MaxNamePart || s[0] < 'a' || s[0] > 'z' {
+	if s == "" || len(s) > MaxName || s[0] < 'a' || s[0] > 'z' {
 		return false
 	}
 	for i := 1; i < len(s); i++ {

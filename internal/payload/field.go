@@ -20,9 +20,7 @@ func (b *builder) buildFields(s *shape, path string) {
 		for _, f := range fields {
 			here := join(path, f.name)
 			switch {
-			case f.inline && f.shape != nil && f.shape.class == pointer:
-				claim(f.shape.elem.fields, here)
-			case f.inline && f.shape != nil:
+			case f.inline:
 				claim(f.shape.fields, here)
 			case f.wire == "":
 			case owner[f.wire] != "":
@@ -39,7 +37,7 @@ func (b *builder) buildFields(s *shape, path string) {
 // it because the field was refused or because it has no content.
 func (b *builder) buildField(sf reflect.StructField, path string) (f field, ok bool) {
 	here := join(path, sf.Name)
-	if sf.Name == "_" && sf.Type.Size() == 0 {
+	if sf.Name == "_" && sf.Type.Size() == 0 && sf.Tag == "" {
 		return field{}, false
 	}
 	f = field{name: sf.Name, wire: sf.Name, off: sf.Offset}
@@ -51,7 +49,7 @@ func (b *builder) buildField(sf reflect.StructField, path string) (f field, ok b
 			return f, false
 		}
 		f.wire, f.skip = "", true
-		f.shape = &shape{typ: sf.Type, class: scalar}
+		f.shape = &shape{typ: sf.Type, class: truth}
 		return f, true
 	}
 	if name != "" {
@@ -61,31 +59,29 @@ func (b *builder) buildField(sf reflect.StructField, path string) (f field, ok b
 		}
 		f.wire = name
 	}
-	embedded := sf.Type
-	if sf.Anonymous && embedded.Kind() == reflect.Pointer {
-		embedded = embedded.Elem()
+	if sf.Anonymous && name == "" && sf.Type.Kind() == reflect.Pointer && sf.Type.Elem().Kind() == reflect.Struct {
+		b.refuse(here, "is an embedded pointer, which would be lost where nothing of it is written: embed %v itself, or give the field a name", sf.Type.Elem())
+		return f, false
 	}
-	f.inline = sf.Anonymous && name == "" && embedded.Kind() == reflect.Struct && embedded != timeType
-	if f.inline {
-		if m, _ := b.codec.methods(embedded); m != noMethods {
-			f.inline = false
-		}
-	}
-	if !sf.IsExported() && (!f.inline || sf.Type.Kind() == reflect.Pointer) {
+	f.inline = sf.Anonymous && name == "" && sf.Type.Kind() == reflect.Struct && !b.whole(sf.Type)
+	if !sf.IsExported() && !f.inline {
 		b.refuse(here, "is unexported, so it would be lost: export it, or give %v methods %s", b.root, b.codec.wants())
 		return f, false
 	}
 	f.shape = b.build(sf.Type, here)
 	if f.inline {
 		f.wire = ""
-		if sf.Type.Kind() == reflect.Pointer {
-			f.inexact = "is an embedded pointer, nil after decoding if nothing of it was written"
-		}
 	}
 	if options != "" {
 		b.options(&f, options, here)
 	}
 	return f, true
+}
+
+// whole reports whether an embedded struct is written as one value.
+func (b *builder) whole(t reflect.Type) bool {
+	m, _ := b.codec.methods(t)
+	return t == timeType || m != noMethods
 }
 
 // tag returns the tag that governs a field: the codec's own, or a fallback.
@@ -105,19 +101,16 @@ func (b *builder) options(f *field, options, path string) {
 			continue
 		case "omitempty":
 			f.omitEmpty = true
-			if f.shape.class == custom || f.shape.class == record || f.shape.class == array {
-				f.inexact = "is a " + f.shape.typ.Kind().String() + " with omitempty, which codecs read differently"
-			}
 		case "omitzero":
 			f.omitZero = true
 			if f.shape.class != instant && hasIsZero(f.shape.typ) {
 				f.inexact = "is omitted when its own IsZero says so"
 			}
 		case "string":
-			if f.shape.class != scalar && f.shape.class != float {
-				b.refuse(path, "the option string is for numbers and booleans, not for %v", f.shape.typ)
+			if f.shape.class != signed && f.shape.class != unsigned && f.shape.class != float {
+				b.refuse(path, "the tag option string is for numbers, not for %v", f.shape.typ)
 			}
-		case "keyasint":
+			f.quote = true
 		default:
 			b.refuse(path, "the tag option %q is not known for %s", option, b.codec.tags()[0])
 		}
@@ -132,7 +125,7 @@ func hasIsZero(t reflect.Type) bool {
 
 func validWire(name string) bool {
 	for _, c := range name {
-		if !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("_-.:/@$+#~ ", c) {
+		if !unicode.IsLetter(c) && !unicode.IsDigit(c) && !strings.ContainsRune("_-", c) {
 			return false
 		}
 	}
@@ -158,8 +151,6 @@ func writeSchema(b *strings.Builder, s *shape, open map[*shape]bool) {
 	switch s.class {
 	case instant:
 		b.WriteString("time")
-	case literal:
-		b.WriteString("number")
 	case octets:
 		b.WriteString("bytes")
 	case custom:

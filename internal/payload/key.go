@@ -186,13 +186,13 @@ func (s *keyShape) append(dst []byte, p unsafe.Pointer, nested bool) ([]byte, *f
 			return dst, &fault{why: fmt.Sprintf("is not valid UTF-8: %.80q", str)}
 		}
 		if nested {
-			return appendQuoted(dst, str), nil
+			return appendText(dst, str), nil
 		}
 		return append(dst, str...), nil
 	case keyInt:
-		return strconv.AppendInt(dst, s.int(p), 10), nil
+		return strconv.AppendInt(dst, loadInt(p, s.size), 10), nil
 	case keyUint:
-		return strconv.AppendUint(dst, s.uint(p), 10), nil
+		return strconv.AppendUint(dst, loadUint(p, s.size), 10), nil
 	case keyBool:
 		return strconv.AppendBool(dst, *(*bool)(p)), nil
 	case keyBytes:
@@ -224,55 +224,14 @@ func (s *keyShape) append(dst []byte, p unsafe.Pointer, nested bool) ([]byte, *f
 	return dst, nil
 }
 
-// appendQuoted writes valid UTF-8 as a JSON string, escaping only what JSON
-// demands.
-func appendQuoted(dst []byte, s string) []byte {
-	dst = append(dst, '"')
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c < 0x20:
-			dst = append(dst, '\\', 'u', '0', '0', "0123456789abcdef"[c>>4], "0123456789abcdef"[c&15])
-		default:
-			dst = append(dst, c)
-		}
-	}
-	return append(dst, '"')
-}
-
-func (s *keyShape) int(p unsafe.Pointer) int64 {
-	switch s.size {
-	case 1:
-		return int64(*(*int8)(p))
-	case 2:
-		return int64(*(*int16)(p))
-	case 4:
-		return int64(*(*int32)(p))
-	}
-	return *(*int64)(p)
-}
-
-func (s *keyShape) uint(p unsafe.Pointer) uint64 {
-	switch s.size {
-	case 1:
-		return uint64(*(*uint8)(p))
-	case 2:
-		return uint64(*(*uint16)(p))
-	case 4:
-		return uint64(*(*uint32)(p))
-	}
-	return *(*uint64)(p)
-}
-
 func (s *keyShape) compare(a, b unsafe.Pointer) int {
 	switch s.class {
 	case keyString:
 		return cmp.Compare(*(*string)(a), *(*string)(b))
 	case keyInt:
-		return cmp.Compare(s.int(a), s.int(b))
+		return cmp.Compare(loadInt(a, s.size), loadInt(b, s.size))
 	case keyUint:
-		return cmp.Compare(s.uint(a), s.uint(b))
+		return cmp.Compare(loadUint(a, s.size), loadUint(b, s.size))
 	case keyBool:
 		x, y := *(*bool)(a), *(*bool)(b)
 		switch {

@@ -164,10 +164,7 @@ func (r *keyReader) text(nested bool) (string, error) {
 			break
 		}
 		switch {
-		case r.take(`\"`):
-			b.WriteByte('"')
-		case r.take(`\\`):
-			b.WriteByte('\\')
+		case r.escape(&b):
 		case r.take(`\u00`) && len(r.rest) >= 2:
 			c, err := strconv.ParseUint(r.rest[:2], 16, 8)
 			if err != nil || c >= 0x20 || strings.ToLower(r.rest[:2]) != r.rest[:2] {
@@ -180,4 +177,18 @@ func (r *keyReader) text(nested bool) (string, error) {
 		}
 	}
 	return b.String(), nil
+}
+
+// escape reads one of the two-character escapes.
+func (r *keyReader) escape(b *strings.Builder) bool {
+	if len(r.rest) < 2 {
+		return false
+	}
+	i := strings.IndexByte(`"\bfnrt`, r.rest[1])
+	if i < 0 {
+		return false
+	}
+	b.WriteByte("\"\\\b\f\n\r\t"[i])
+	r.rest = r.rest[2:]
+	return true
 }

@@ -2,7 +2,6 @@ package payload
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"reflect"
 	"unsafe"
@@ -38,7 +37,7 @@ type Type[T any] struct {
 	Why        string      // the field that makes Mode Decode, and the reason; else empty
 
 	codec     codec
-	checks    *checks
+	node      *node
 	owned     *owner
 	validates bool
 	clones    bool // T has Clone() T and needs it
@@ -62,7 +61,7 @@ func For[T any](c event.Codec, up ...event.Upcaster) (*Type[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Type[T]{Name: name, Codec: c, codec: codec, checks: compileChecks(root, codec), owned: compileOwner(root)}
+	t := &Type[T]{Name: name, Codec: c, codec: codec, node: codec.compile(root), owned: compileOwner(root)}
 	t.Schema = schemaOf(root)
 	t.SchemaHash = sha256.Sum256([]byte(c.String() + " " + t.Schema))
 	t.Mode, t.Why = modeOf(root)
@@ -72,28 +71,41 @@ func For[T any](c event.Codec, up ...event.Upcaster) (*Type[T], error) {
 		t.clones = true
 	}
 	_, t.validates = any((*T)(nil)).(event.Validator)
+	if err := t.probe(); err != nil {
+		return nil, err
+	}
 	if t.older, err = compileOlder(typ, name, codec, up); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
+// probe lets the reading library look at T once, since it has its own opinion
+// about tags and types.
+func (t *Type[T]) probe() error {
+	var v, w T
+	t.Normalize(&v)
+	data, err := t.Append(nil, &v)
+	if err != nil {
+		return nil // the zero value need not be valid
+	}
+	if err := t.codec.decode(data, &w); err != nil {
+		return fmt.Errorf("payload %T cannot be recorded: what is written cannot be read: %w", v, err)
+	}
+	return nil
+}
+
 type cloner[T any] interface{ Clone() T }
 
 // Append encodes *v behind dst and returns the longer slice, as append does.
 // It does not keep v. A value that would not survive its codec (text that is
-// not UTF-8, a NaN in JSON, a year beyond 9999) is an error of kind
+// not UTF-8, a NaN in JSON, a year beyond 9999, more than a thousand levels) is an error of kind
 // [event.KindDomain] that names the field; dst is then returned as it was.
-// Times are written as they are: call [Type.Normalize] first.
+// Times are written in UTC.
 func (t *Type[T]) Append(dst []byte, v *T) ([]byte, error) {
-	if t.checks != nil {
-		if f := t.checks.run(unsafe.Pointer(v), 0); f != nil {
-			return dst, t.failed(event.KindDomain, "encode", f)
-		}
-	}
-	out, err := t.codec.append(dst, v)
-	if err != nil {
-		return dst, t.failed(event.KindDomain, "encode", err)
+	out, f := t.codec.append(dst, t.node, unsafe.Pointer(v), 0)
+	if f != nil {
+		return dst, t.failed(event.KindDomain, "encode", f)
 	}
 	return out, nil
 }
@@ -198,5 +210,3 @@ func modeOf(root *shape) (Mode, string) {
 	}
 	return mode, why
 }
-
-var errNoCodec = errors.New("no such codec")

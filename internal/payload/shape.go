@@ -13,18 +13,19 @@ import (
 type class uint8
 
 const (
-	scalar  class = iota // booleans and integers: nothing can go wrong
-	float                // float32, float64
-	text                 // string
-	literal              // json.Number
-	instant              // time.Time
-	octets               // []byte
-	record               // struct
-	array                // [n]E
-	list                 // []E
-	mapping              // map[K]E
-	pointer              // *E
-	custom               // has marshal and unmarshal methods of its own
+	truth    class = iota // bool
+	signed                // int and its kin
+	unsigned              // uint and its kin
+	float                 // float32, float64
+	text                  // string
+	instant               // time.Time
+	octets                // []byte
+	record                // struct
+	array                 // [n]E
+	list                  // []E
+	mapping               // map[K]E
+	pointer               // *E
+	custom                // has marshal and unmarshal methods of its own
 )
 
 // refers reports whether values of the class can be changed through a copy.
@@ -52,6 +53,7 @@ type field struct {
 	skip      bool   // tagged "-": not written, so zero after decoding
 	omitEmpty bool
 	omitZero  bool
+	quote     bool   // a number written as text
 	options   string // tag options that shape what is written, for the schema
 	inexact   string
 }
@@ -101,7 +103,7 @@ func (b *builder) build(typ reflect.Type, path string) *shape {
 		s.class = instant
 		return s
 	case numberType:
-		s.class = literal
+		b.refuse(path, "json.Number is text that need not be a number: use a number type, or a string")
 		return s
 	}
 	if typ.Kind() != reflect.Interface && typ.Kind() != reflect.Pointer {
@@ -117,9 +119,12 @@ func (b *builder) build(typ reflect.Type, path string) *shape {
 		}
 	}
 	switch kind := typ.Kind(); kind {
-	case reflect.Bool, reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
-		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		s.class = scalar
+	case reflect.Bool:
+		s.class = truth
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		s.class = signed
+	case reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		s.class = unsigned
 	case reflect.Float32, reflect.Float64:
 		s.class = float
 	case reflect.String:
@@ -165,7 +170,7 @@ func (b *builder) buildMap(s *shape, path string) {
 	s.key = b.build(s.typ.Key(), path+"[key]")
 	s.elem = b.build(s.typ.Elem(), path+"[]")
 	switch {
-	case s.key.class == text, s.key.class == scalar && s.typ.Key().Kind() != reflect.Bool:
+	case s.key.class == text, s.key.class == signed, s.key.class == unsigned:
 	case s.key.class == custom && s.key.methods.asText():
 		if !s.key.methods.byValue {
 			b.refuse(path, "map key %v has its %s on a pointer, which keys do not reach: put it on the value", s.typ.Key(), s.key.methods)

@@ -1,7 +1,6 @@
 package payload_test
 
 import (
-	"encoding/json"
 	"math"
 	"reflect"
 	"testing"
@@ -89,7 +88,6 @@ type (
 	quoted struct {
 		A int     `json:"a,string"`
 		B uint8   `json:"b,string"`
-		C bool    `json:"c,string"`
 		D float64 `json:"d,string"`
 	}
 	refs struct {
@@ -134,9 +132,7 @@ type (
 		Secret string         `json:"-"`
 		Cache  map[string]int `json:"-"`
 		Fn     func()         `json:"-"`
-		Dash   int            `json:"-,"`
 	}
-	number  struct{ N json.Number }
 	kind    string
 	cents   int64
 	bits    []byte
@@ -239,22 +235,12 @@ var (
 // corner cases matter.
 func made[T any]() *rapid.Generator[T] {
 	return rapid.MakeCustom[T](rapid.MakeConfig{Types: map[reflect.Type]*rapid.Generator[any]{
-		reflect.TypeFor[time.Time]():   genTime.AsAny(),
-		reflect.TypeFor[float64]():     genFloat.AsAny(),
-		reflect.TypeFor[string]():      genText.AsAny(),
-		reflect.TypeFor[kind]():        rapid.Map(genText, func(s string) kind { return kind(s) }).AsAny(),
-		reflect.TypeFor[json.Number](): rapid.SampledFrom([]json.Number{"0", "-0", "1.50", "1e400", "-12345678901234567890"}).AsAny(),
-		reflect.TypeFor[*time.Time]():  rapid.Map(genTime, present).AsAny(),
-		reflect.TypeFor[func()]():      rapid.Just(func() {}).AsAny(),
+		reflect.TypeFor[time.Time](): genTime.AsAny(),
+		reflect.TypeFor[float64]():   genFloat.AsAny(),
+		reflect.TypeFor[string]():    genText.AsAny(),
+		reflect.TypeFor[kind]():      rapid.Map(genText, func(s string) kind { return kind(s) }).AsAny(),
+		reflect.TypeFor[func()]():    rapid.Just(func() {}).AsAny(),
 	}})
-}
-
-// present returns nil for the zero time, which CBOR refuses behind a pointer.
-func present(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
 }
 
 func TestDecodedEqualsNormalized(t *testing.T) {
@@ -268,7 +254,6 @@ func TestDecodedEqualsNormalized(t *testing.T) {
 	holds(t, payload.Clone, made[refs]())
 	holds(t, payload.Share, made[embeds]())
 	holds(t, payload.Share, made[nested]())
-	holds(t, payload.Share, made[number]())
 	holds(t, payload.Clone, made[renamed]())
 	holds(t, payload.Share, made[hidden]())
 	holds(t, payload.Share, rapid.Int())

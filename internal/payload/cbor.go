@@ -1,0 +1,262 @@
+package payload
+
+import (
+	"encoding"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/big"
+	"reflect"
+	"time"
+	"unicode/utf8"
+	"unsafe"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// cborCodec writes RFC 8949: definite lengths, shortest integers, floats at
+// their own width, maps in bytewise order of their keys, structs as maps from
+// names in the order of declaration, times as RFC 3339 text in UTC. It reads
+// strictly: valid UTF-8, no key twice, nothing behind the value.
+type cborCodec struct{}
+
+var (
+	bigIntType = reflect.TypeFor[big.Int]()
+
+	cborEncoding = must(cbor.CoreDetEncOptions().EncMode())
+	cborDecoding = must(cbor.DecOptions{
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		MaxNestedLevels:   maxLevels + 8,
+		MaxArrayElements:  math.MaxInt32,
+		MaxMapPairs:       math.MaxInt32,
+		FieldNameMatching: cbor.FieldNameMatchingCaseSensitive,
+		TextUnmarshaler:   cbor.TextUnmarshalerTextString,
+	}.DecMode())
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func (cborCodec) decode(data []byte, v any) error { return cborDecoding.Unmarshal(data, v) }
+func (cborCodec) tags() []string                  { return []string{"cbor", "json"} }
+func (cborCodec) wants() string                   { return "MarshalBinary and UnmarshalBinary" }
+
+func (cborCodec) methods(t reflect.Type) (methods, error) {
+	if t == bigIntType { // the library has a form of its own for it
+		return methods{family: "Bignum"}, nil
+	}
+	m, err := methodsOf(t, "CBOR", "Binary", "Text")
+	if err == nil && m == noMethods {
+		if m, _ := methodsOf(t, "JSON"); m != noMethods {
+			return noMethods, fmt.Errorf("%v writes itself as JSON only: give it methods MarshalBinary and UnmarshalBinary, or use the JSON codec", t)
+		}
+	}
+	return m, err
+}
+
+func (cborCodec) compile(s *shape) *node {
+	return compileNode(s, func(name string) []byte {
+		return append(appendHead(nil, majorText, uint64(len(name))), name...)
+	})
+}
+
+// The major types of RFC 8949, section 3.1, and the simple values used.
+const (
+	majorUint   = 0 << 5
+	majorNegInt = 1 << 5
+	majorBytes  = 2 << 5
+	majorText   = 3 << 5
+	majorArray  = 4 << 5
+	majorMap    = 5 << 5
+
+	cborFalse   = 0xf4
+	cborTrue    = 0xf5
+	cborNull    = 0xf6
+	cborFloat32 = 0xfa
+	cborFloat64 = 0xfb
+)
+
+// appendHead writes a major type with its argument in the shortest form.
+func appendHead(dst []byte, major byte, n uint64) []byte {
+	switch {
+	case n < 24:
+		return append(dst, major|byte(n))
+	case n <= math.MaxUint8:
+		return append(dst, major|24, byte(n))
+	case n <= math.MaxUint16:
+		return binary.BigEndian.AppendUint16(append(dst, major|25), uint16(n))
+	case n <= math.MaxUint32:
+		return binary.BigEndian.AppendUint32(append(dst, major|26), uint32(n))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, major|27), n)
+}
+
+func (c cborCodec) append(dst []byte, n *node, p unsafe.Pointer, level int) ([]byte, *fault) {
+	switch n.class {
+	case truth:
+		if *(*bool)(p) {
+			return append(dst, cborTrue), nil
+		}
+		return append(dst, cborFalse), nil
+	case signed:
+		if i := loadInt(p, n.size); i < 0 {
+			return appendHead(dst, majorNegInt, uint64(-1-i)), nil
+		}
+		return appendHead(dst, majorUint, uint64(loadInt(p, n.size))), nil
+	case unsigned:
+		return appendHead(dst, majorUint, loadUint(p, n.size)), nil
+	case float:
+		if n.size == 4 {
+			return binary.BigEndian.AppendUint32(append(dst, cborFloat32), math.Float32bits(*(*float32)(p))), nil
+		}
+		return binary.BigEndian.AppendUint64(append(dst, cborFloat64), math.Float64bits(*(*float64)(p))), nil
+	case text:
+		return appendCBORText(dst, *(*string)(p))
+	case instant:
+		return appendCBORTime(dst, *(*time.Time)(p))
+	case octets:
+		b := *(*[]byte)(p)
+		if b == nil {
+			return append(dst, cborNull), nil
+		}
+		return append(appendHead(dst, majorBytes, uint64(len(b))), b...), nil
+	case record:
+		return c.appendRecord(dst, n, p, level+1)
+	case array:
+		if n.bytes {
+			return append(appendHead(dst, majorBytes, uint64(n.length)), unsafe.Slice((*byte)(p), n.length)...), nil
+		}
+		return c.appendElements(dst, n, p, n.length, level+1)
+	case list:
+		s := (*sliceHeader)(p)
+		if s.data == nil {
+			return append(dst, cborNull), nil
+		}
+		return c.appendElements(dst, n, s.data, s.len, level+1)
+	case mapping:
+		return c.appendMap(dst, n, p, level+1)
+	case pointer:
+		target := *(*unsafe.Pointer)(p)
+		if target == nil {
+			return append(dst, cborNull), nil
+		}
+		return c.append(dst, n.elem, target, level)
+	default:
+		return c.appendCustom(dst, n, p)
+	}
+}
+
+func (c cborCodec) appendRecord(dst []byte, n *node, p unsafe.Pointer, level int) ([]byte, *fault) {
+	if level > maxLevels {
+		return nil, tooDeep
+	}
+	count := len(n.members)
+	if !n.fixed {
+		for i := range n.members {
+			if m := &n.members[i]; m.omit != nil && m.omit(unsafe.Add(p, m.off)) {
+				count--
+			}
+		}
+	}
+	dst = appendHead(dst, majorMap, uint64(count))
+	for i := range n.members {
+		m := &n.members[i]
+		at := unsafe.Add(p, m.off)
+		if m.omit != nil && m.omit(at) {
+			continue
+		}
+		dst = append(dst, m.prefix...)
+		var f *fault
+		if dst, f = c.append(dst, m.node, at, level); f != nil {
+			return nil, f.under(m.name)
+		}
+	}
+	return dst, nil
+}
+
+func (c cborCodec) appendElements(dst []byte, n *node, base unsafe.Pointer, count, level int) ([]byte, *fault) {
+	if level > maxLevels {
+		return nil, tooDeep
+	}
+	dst = appendHead(dst, majorArray, uint64(count))
+	for i := range count {
+		var f *fault
+		if dst, f = c.append(dst, n.elem, unsafe.Add(base, uintptr(i)*n.size), level); f != nil {
+			return nil, f.under(fmt.Sprintf("[%d]", i))
+		}
+	}
+	return dst, nil
+}
+
+func (c cborCodec) appendMap(dst []byte, n *node, p unsafe.Pointer, level int) ([]byte, *fault) {
+	if level > maxLevels {
+		return nil, tooDeep
+	}
+	m := reflect.NewAt(n.shape.typ, p).Elem()
+	if m.IsNil() {
+		return append(dst, cborNull), nil
+	}
+	dst = appendHead(dst, majorMap, uint64(m.Len()))
+	return n.appendEntries(dst, m, "", func(dst []byte, key, elem unsafe.Pointer) ([]byte, int, *fault) {
+		start := len(dst)
+		out, f := c.append(dst, n.key, key, 0)
+		if f != nil {
+			return dst, 0, &fault{why: "has a key that " + f.why}
+		}
+		end := len(out)
+		if out, f = c.append(out, n.elem, elem, level); f != nil {
+			return dst, 0, f.under(entryPath(reflect.NewAt(n.shape.typ.Key(), key).Elem()))
+		}
+		return out, end - start, nil
+	})
+}
+
+// appendCustom writes what a type's own methods return, if it can be read.
+func (c cborCodec) appendCustom(dst []byte, n *node, p unsafe.Pointer) ([]byte, *fault) {
+	v := reflect.NewAt(n.shape.typ, p).Interface()
+	var out []byte
+	var err error
+	switch n.shape.methods.family {
+	case "Text":
+		if out, err = v.(encoding.TextMarshaler).MarshalText(); err == nil {
+			return appendCBORText(dst, string(out))
+		}
+	case "Binary":
+		if out, err = v.(encoding.BinaryMarshaler).MarshalBinary(); err == nil {
+			return append(appendHead(dst, majorBytes, uint64(len(out))), out...), nil
+		}
+	case "Bignum":
+		if out, err = cborEncoding.Marshal(v); err == nil {
+			return append(dst, out...), nil
+		}
+	default:
+		if out, err = v.(cbor.Marshaler).MarshalCBOR(); err == nil {
+			err = cbor.Wellformed(out)
+		}
+		if err == nil {
+			return append(dst, out...), nil
+		}
+	}
+	return nil, unwritable(err)
+}
+
+func appendCBORText(dst []byte, s string) ([]byte, *fault) {
+	if !utf8.ValidString(s) {
+		return nil, bad(s)
+	}
+	return append(appendHead(dst, majorText, uint64(len(s))), s...), nil
+}
+
+func appendCBORTime(dst []byte, t time.Time) ([]byte, *fault) {
+	t = t.UTC()
+	if f := checkYear(t); f != nil {
+		return nil, f
+	}
+	var buf [len(time.RFC3339Nano)]byte
+	s := t.AppendFormat(buf[:0], time.RFC3339Nano)
+	return append(appendHead(dst, majorText, uint64(len(s))), s...), nil
+}
