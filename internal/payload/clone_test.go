@@ -208,3 +208,40 @@ func TestValidate(t *testing.T) {
 		t.Errorf("Validate of a type without = %v", err)
 	}
 }
+
+func TestTypesAreSafeForConcurrentUse(t *testing.T) {
+	for _, c := range codecs {
+		typ := compiled[refs](t, c)
+		v := refs{
+			B: []string{"x"}, C: map[string]string{"a": "b", "c": "d"}, E: &line{ID: 1},
+			H: map[string][]line{"k": {{ID: 2}}}, N: map[uint8]map[string]bool{1: {"y": true, "n": false}, 2: nil},
+		}
+		want, err := typ.Append(nil, &v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan string) // from each reader once
+		for range 8 {
+			go func() {
+				for range 200 {
+					w := typ.Clone(&v)
+					data, err := typ.Append(nil, &w)
+					if err != nil || string(data) != string(want) {
+						done <- "a clone is written differently"
+						return
+					}
+					if back, err := typ.Decode(data); err != nil || !reflect.DeepEqual(back, v) {
+						done <- "a clone reads back differently"
+						return
+					}
+				}
+				done <- ""
+			}()
+		}
+		for range 8 {
+			if msg := <-done; msg != "" {
+				t.Errorf("%v: %s", c, msg)
+			}
+		}
+	}
+}
