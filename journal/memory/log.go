@@ -16,7 +16,7 @@ import (
 // Options say how a log in memory behaves. The zero value is a log whose frames
 // are durable as soon as they are placed.
 type Options struct {
-	// Manual leaves durability to Sync and Close.
+	// Manual leaves durability to Sync, Release and Close.
 	Manual bool
 	// Room is how many bytes may be placed and not durable before Normal appends
 	// wait. Zero means no limit.
@@ -49,6 +49,7 @@ type Log struct {
 	store    *store
 	watchers []*watcher
 	wanted   journal.LSN
+	held     bool // durability waits for Sync or Release
 	paused   error
 	failed   error       // why the log cannot go on; wraps ErrPoisoned or ErrClosed
 	last     journal.LSN // head and durable when it failed; a next owner moves the store's
@@ -128,7 +129,7 @@ func (s *store) enter(o Options) *Log {
 		e.Started = o.Now()
 	}
 	s.manifest.Epochs = append(s.manifest.Epochs, e)
-	l := &Log{o: o, epoch: e.Number, tails: s.tails(), manifest: s.manifest, store: s}
+	l := &Log{o: o, held: o.Manual, epoch: e.Number, tails: s.tails(), manifest: s.manifest, store: s}
 	l.manifest.Epochs = slices.Clone(s.manifest.Epochs)
 	s.owner, s.cut = l, 0
 	return l
@@ -192,7 +193,7 @@ func (l *Log) place(frames []journal.Frame) (journal.LSN, error) {
 			s.index[name] = append(s.index[name], mark{seq: span.First, lsn: first})
 		}
 	}
-	if !l.o.Manual {
+	if !l.held {
 		l.sync()
 	}
 	s.wake()

@@ -9,7 +9,25 @@ import (
 	"github.com/weirflow/weir/journal"
 )
 
-// Sync makes everything placed durable. Only a log with [Options.Manual] needs it.
+// Hold leaves durability to Sync, Release and Close from now on, as
+// [Options.Manual] does from the start.
+func (l *Log) Hold() {
+	l.store.mu.Lock()
+	defer l.store.mu.Unlock()
+	l.held = true
+}
+
+// Release ends Hold: what was placed is durable, and what follows will be at once.
+func (l *Log) Release() {
+	l.store.mu.Lock()
+	defer l.store.mu.Unlock()
+	l.held = false
+	if l.failed == nil {
+		l.sync()
+	}
+}
+
+// Sync makes everything placed durable. Only a log that is held needs it.
 func (l *Log) Sync() {
 	l.store.mu.Lock()
 	defer l.store.mu.Unlock()

@@ -1,0 +1,244 @@
+package journaltest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+
+	"github.com/weirflow/weir/internal/vfs"
+	"github.com/weirflow/weir/journal"
+)
+
+// Crash cuts the power before each operation that a workload asks of the disk,
+// several times with other sectors surviving, and after that before each
+// operation of the recovery. Whatever survived, everything that was acknowledged
+// as durable must be there, byte for byte; what is there is a prefix of what was
+// appended, cut between transitions; snapshots that its checkpoints name can be
+// read; and the log goes on.
+//
+// The segments of the log must be small enough that the workload of some 60 KiB
+// needs three of them.
+func Crash(t *testing.T, open Opener) {
+	t.Helper()
+	campaign(t, open, (*machine).crashAt)
+}
+
+// Kill ends the process before and in the middle of each operation that a
+// workload asks of the disk. Everything that had been written must be there, and
+// be durable once the next owner has it.
+func Kill(t *testing.T, open Opener) {
+	t.Helper()
+	campaign(t, open, (*machine).killAt)
+}
+
+// MustFail goes through the cases of Crash, Kill and Fault over a file system
+// that leaves out the syncs that drop says, none if drop is nil, and fails if no
+// case notices: a test that the campaigns can fail.
+func MustFail(t *testing.T, open Opener, drop Drop) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m := &machine{ctx: t.Context(), open: open, drop: drop}
+		for n, last := 1, false; !last; n++ {
+			last = true
+			for _, at := range []trial{(*machine).crashAt, (*machine).killAt, (*machine).faultAt} {
+				end, err := at(m, n)
+				if err != nil {
+					t.Logf("noticed at boundary %d: %v", n, err)
+					return
+				}
+				last = last && end
+			}
+		}
+		t.Error("there is a mistake, and no campaign found it")
+	})
+}
+
+// A trial is the case of a campaign at one boundary of the workload. It returns
+// true once the workload has no such boundary.
+type trial func(m *machine, n int) (end bool, err error)
+
+func campaign(t *testing.T, open Opener, at trial) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m := &machine{ctx: t.Context(), open: open}
+		boundaries := 0
+		for {
+			end, err := at(m, boundaries+1)
+			if err != nil {
+				t.Fatalf("boundary %d: %v", boundaries+1, err)
+			}
+			if end {
+				break
+			}
+			boundaries++
+		}
+		t.Logf("%d boundaries, %d of recoveries, %d openings", boundaries, m.recoveries, m.openings)
+		if boundaries < minBoundaries {
+			t.Errorf("the workload has %d boundaries, want at least %d", boundaries, minBoundaries)
+		}
+	})
+}
+
+// A machine runs the workload and dies.
+type machine struct {
+	ctx  context.Context
+	open Opener
+	drop Drop // nil: all syncs are done
+
+	recoveries int // boundaries of recoveries so far
+	openings   int
+}
+
+// on opens the log on a file system, as owner number n of this case.
+func (m *machine) on(fsys vfs.FS, owner int) (journal.Log, error) {
+	m.openings++
+	if m.drop != nil {
+		fsys = lossy{fsys, func(op vfs.Op) bool { return m.drop(owner, op) }}
+	}
+	return m.open(fsys)
+}
+
+// run does the workload on a new disk until the fault or the end, and returns
+// the disk as the fault leaves it.
+func (m *machine) run(plan func(op vfs.Op) vfs.Fault) (*vfs.Memory, *vfs.Faults, *history, error) {
+	disk := vfs.NewMemory()
+	faults := vfs.NewFaults(disk, plan)
+	log, err := m.on(faults, 1)
+	if err != nil { // the fault was in the creation
+		return disk, faults, &history{author: newAuthor(7), ended: err}, nil
+	}
+	h, err := work(m.ctx, log)
+	if err == nil && h.ended == nil {
+		err = done(log)
+	}
+	if closed := log.Close(); closed == nil && h.ended == nil {
+		h.acked = journal.LSN(len(h.log))
+	}
+	return disk, faults, h, err
+}
+
+// done checks that a workload that came to its end was worth it.
+func done(log journal.Log) error {
+	if n := log.Stats().Segments; n < workSegments {
+		return fmt.Errorf("the workload fills %d segments, want at least %d: make them smaller", n, workSegments)
+	}
+	return nil
+}
+
+func (m *machine) crashAt(n int) (end bool, err error) {
+	disk, faults, h, err := m.run(vfs.StopAt(n))
+	if err != nil {
+		return false, err
+	}
+	for seed := range 3 {
+		rng := rand.New(rand.NewPCG(uint64(n), uint64(seed)))
+		if err := m.recovers(disk.Crash(rng), h, h.acked, rng, seed == 0); err != nil {
+			return false, fmt.Errorf("power cut %d: %w", seed, err)
+		}
+	}
+	return ended(faults, h)
+}
+
+// ended tells whether the workload came to its end because there was nothing
+// left to stop it.
+func ended(faults *vfs.Faults, h *history) (bool, error) {
+	if faults.Stopped() {
+		return false, nil
+	}
+	if h.ended != nil {
+		return false, fmt.Errorf("the workload ends without a fault: %w", h.ended)
+	}
+	return true, nil
+}
+
+// recovers opens the log on a disk after a crash and checks it; if again, it
+// also cuts the power at each operation of that.
+func (m *machine) recovers(disk *vfs.Memory, h *history, durable journal.LSN, rng *rand.Rand, again bool) error {
+	whole := disk.Kill() // a copy
+	faults := vfs.NewFaults(whole, nil)
+	log, err := m.on(faults, 2)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	operations := faults.Count()
+	n, err := h.verify(log, durable)
+	if err == nil {
+		err = h.goOn(m.ctx, n, log, func() (journal.Log, error) { return m.on(whole, 3) })
+	}
+	if err != nil {
+		_ = log.Close() // ends its goroutines
+		return err
+	}
+	if !again {
+		return nil
+	}
+	for at := 1; at <= operations+1; at++ { // the last one is right after the recovery
+		m.recoveries++
+		if err := m.crashesAgain(disk, h, durable, rng, at); err != nil {
+			return fmt.Errorf("second power cut, at operation %d of the recovery: %w", at, err)
+		}
+	}
+	return nil
+}
+
+func (m *machine) crashesAgain(disk *vfs.Memory, h *history, durable journal.LSN, rng *rand.Rand, at int) error {
+	half := disk.Kill() // a copy
+	log, err := m.on(vfs.NewFaults(half, vfs.StopAt(at)), 2)
+	if err == nil {
+		durable = max(durable, log.Durable()) // it said so
+	}
+	after := half.Crash(rng)
+	if err == nil {
+		_ = log.Close() // ends its goroutines; the disk is dead
+	}
+	log, err = m.on(after, 3)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	_, err = h.verify(log, durable)
+	return errors.Join(err, log.Close())
+}
+
+func (m *machine) killAt(n int) (end bool, err error) {
+	disk, faults, h, err := m.run(func(op vfs.Op) vfs.Fault {
+		if op.Number != n {
+			return vfs.Fault{}
+		}
+		return vfs.Fault{Stop: true, Bytes: op.Size / 2 * int64(n%2)} // every other time half of a write is done
+	})
+	if err != nil {
+		return false, err
+	}
+	disk = disk.Kill()
+	reached, err := written(disk, h.log)
+	if err != nil {
+		return false, err
+	}
+	rng := rand.New(rand.NewPCG(uint64(n), 9))
+	if err := m.keeps(disk, h, max(h.acked, journal.LSN(reached)), rng); err != nil {
+		return false, err
+	}
+	return ended(faults, h)
+}
+
+// keeps opens the log after the death of its owner's process and checks that it
+// holds everything up to durable, and still does if the power goes right then.
+func (m *machine) keeps(disk *vfs.Memory, h *history, durable journal.LSN, rng *rand.Rand) error {
+	log, err := m.on(disk, 2)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	n, err := h.verify(log, durable)
+	after := disk.Crash(rng)
+	_ = log.Close() // ends its goroutines; the disk is dead
+	if err != nil {
+		return err
+	}
+	if err := m.recovers(after, h, journal.LSN(n), rng, false); err != nil {
+		return fmt.Errorf("power cut right after the recovery: %w", err)
+	}
+	return nil
+}

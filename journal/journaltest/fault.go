@@ -1,0 +1,88 @@
+package journaltest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/weirflow/weir/internal/vfs"
+)
+
+// Fault makes each operation that a workload asks of the disk fail in each of
+// the ways it can: input/output error, short write, a full disk that has space
+// again at once or later, a failed sync. The log then either goes on and comes
+// to the same, or is poisoned and its next owner finds everything that was
+// acknowledged, in the same machine or after a loss of power. A full disk alone
+// must not poison it.
+func Fault(t *testing.T, open Opener) {
+	t.Helper()
+	campaign(t, open, (*machine).faultAt)
+}
+
+// A mishap is one way to fail.
+type mishap struct {
+	name  string
+	cause error
+	count int  // of operations in a row that fail; where space is short, those that need some
+	half  bool // half of a write is done
+}
+
+var mishaps = []mishap{
+	{"EIO", syscall.EIO, 1, false},
+	{"EIO in the middle", syscall.EIO, 1, true},
+	{"ENOSPC once", syscall.ENOSPC, 1, false},
+	{"ENOSPC in the middle, for a while", syscall.ENOSPC, 12, true},
+	{"EDQUOT for a while", syscall.EDQUOT, 5, false},
+}
+
+// fault says what happens to an operation when the mishap begins at operation n.
+func (m mishap) fault(n int, op vfs.Op) vfs.Fault {
+	if op.Number < n || op.Number >= n+m.count {
+		return vfs.Fault{}
+	}
+	f := vfs.Fault{Err: m.cause}
+	if m.half {
+		f.Bytes = op.Size / 2
+	}
+	if !vfs.IsNoSpace(m.cause) {
+		return f
+	}
+	switch op.Kind {
+	case vfs.KindWrite, vfs.KindAllocate, vfs.KindCreate:
+		return f
+	default:
+		return vfs.Fault{}
+	}
+}
+
+func (m *machine) faultAt(n int) (end bool, err error) {
+	end = true
+	for i, mishap := range mishaps {
+		var met atomic.Bool
+		disk, faults, h, err := m.run(func(op vfs.Op) vfs.Fault {
+			f := mishap.fault(n, op)
+			if f.Err != nil {
+				met.Store(true)
+			}
+			return f
+		})
+		end = end && faults.Count() < n
+		if err == nil && h.opened && h.ended != nil && (vfs.IsNoSpace(mishap.cause) || !met.Load()) {
+			err = fmt.Errorf("the log does not go on: %w", h.ended)
+		}
+		rng := rand.New(rand.NewPCG(uint64(n), uint64(i)))
+		switch {
+		case err != nil || !met.Load():
+		case (n+i)%2 == 0:
+			err = m.recovers(disk.Crash(rng), h, h.acked, rng, false)
+		default:
+			err = m.keeps(disk.Kill(), h, h.acked, rng)
+		}
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", mishap.name, err)
+		}
+	}
+	return end, nil
+}
