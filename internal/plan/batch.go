@@ -9,6 +9,7 @@ import (
 // is immutable once sealed and may be read by several goroutines.
 type Batch struct {
 	Journal  string // "stage.port"
+	Type     string // payload type name, as recorded: what Raw encodes
 	First    uint64 // sequence of the first record
 	N        int
 	LSN      journal.LSN // of the last frame of the transition; set by the engine when placed
@@ -80,7 +81,8 @@ type Failure struct {
 type Handler interface {
 	// Handle works on records from to to-1 of a batch of input in, in order.
 	// Before record i it sets Turn.Item to Turn.Base+i-from. It returns the index
-	// of the first record that it did not finish, which is to when all went well.
+	// of the first record that it did not finish: to when all went well, less
+	// without a Failure when it stopped because Turn.Bytes reached Turn.Limit.
 	//
 	// With a Failure the record at next left nothing behind: what it emitted was
 	// rolled back, and so was state, unless dirty is true: then a table holds
