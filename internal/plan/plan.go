@@ -13,6 +13,9 @@
 package plan
 
 import (
+	"fmt"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/weirflow/weir/topology"
@@ -96,7 +99,8 @@ type Input struct {
 // A Port is one output of a stage.
 type Port struct {
 	Name    string
-	Type    string // payload type name, as recorded
+	Type    string       // payload type name, as recorded
+	Go      reflect.Type // payload type
 	Mode    Mode
 	Writer  Writer
 	Decoder Decoder
@@ -125,11 +129,30 @@ type Retry struct {
 	Within time.Duration // no attempt starts later than this after the first; zero means no limit
 }
 
+// String describes r for people.
+func (r *Retry) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "retry(%d, %v ×%g", r.Max, r.Delay, r.Factor)
+	if r.Within > 0 {
+		fmt.Fprintf(&b, ", within %v", r.Within)
+	}
+	return b.String() + ")"
+}
+
 // Rate limits records per second.
 type Rate struct {
 	PerSecond float64
 	Burst     int
 	Name      string // stages with the same non-empty name share one bucket
+}
+
+// String describes r for people.
+func (r *Rate) String() string {
+	s := fmt.Sprintf("rate(%g/s, burst %d", r.PerSecond, r.Burst)
+	if r.Name != "" {
+		s += ", shared as " + r.Name
+	}
+	return s + ")"
 }
 
 // OnError says what a failed input means; every field is set.

@@ -209,6 +209,11 @@ func (w *TypedWriter[T]) Undo() {
 	w.Rollback(n)
 }
 
+// Forget clears the error of a value that was not written.
+func (w *TypedWriter[T]) Forget() {
+	w.err, w.turn.Err = nil, nil
+}
+
 // Seal returns what was written and starts afresh; see Writer.
 func (w *TypedWriter[T]) Seal(first, digest uint64) (journal.Output, *Batch) {
 	n := len(w.values)

@@ -1,0 +1,251 @@
+package weir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/plan"
+)
+
+// The guarantees of a sink, for people.
+const (
+	atLeastOnce = "at least once"
+	exactlyOnce = "exactly once"
+)
+
+// maxNote bounds a note and a mark, in bytes.
+const maxNote = 4 << 10
+
+// An idle deliverer is a plan.Deliverer that can do nothing special.
+type idleDeliverer struct{}
+
+func (idleDeliverer) Holds() bool                             { return false }
+func (idleDeliverer) Flush(context.Context) error             { return nil }
+func (idleDeliverer) Note() (string, bool)                    { return "", false }
+func (idleDeliverer) Marks() bool                             { return false }
+func (idleDeliverer) Mark(context.Context) (string, error)    { return "", nil }
+func (idleDeliverer) Finishes() bool                          { return false }
+func (idleDeliverer) Prepare(context.Context) (string, error) { return "", nil }
+func (idleDeliverer) Finish(context.Context) (string, error)  { return "", nil }
+func (idleDeliverer) Close() error                            { return nil }
+
+// calling is the plan.Sink of Each, and its own Deliverer.
+type calling[T any] struct {
+	idleDeliverer
+	fn   func(context.Context, T) error
+	dead morgue[T]
+}
+
+func (c *calling[T]) Guarantee() string                                     { return atLeastOnce }
+func (c *calling[T]) Open(context.Context, plan.At) (plan.Deliverer, error) { return c, nil }
+func (c *calling[T]) Bury(b *plan.Batch, i int, f *plan.Failure)            { c.dead.bury(b, i, f, true) }
+
+// Deliver calls the function for each record; see plan.Deliverer. Once ctx is
+// done it calls no more: what is left failed with its cause.
+func (c *calling[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, _ int, _ bool, _ string) (failed map[int]error, err error) {
+	values := b.Values.([]T)
+	fail := func(i int, err error) {
+		if failed == nil {
+			failed = map[int]error{}
+		}
+		failed[i] = err
+	}
+	for i := from; i < to; i++ {
+		if ctx.Err() != nil {
+			fail(i, context.Cause(ctx))
+		} else if err := c.call(ctx, values[i]); err != nil {
+			fail(i, err)
+		}
+	}
+	return failed, nil
+}
+
+func (c *calling[T]) call(ctx context.Context, v T) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p).Err
+		}
+	}()
+	return c.fn(ctx, v)
+}
+
+// delivering is the plan.Sink of a Sink.
+type delivering[T any] struct {
+	sink Sink[T]
+	dead morgue[T]
+}
+
+func (d *delivering[T]) Guarantee() string {
+	if _, ok := d.sink.(exactly[T]); ok {
+		return exactlyOnce
+	}
+	return atLeastOnce
+}
+
+func (d *delivering[T]) Bury(b *plan.Batch, i int, f *plan.Failure) { d.dead.bury(b, i, f, true) }
+
+// Open opens the sink; see plan.Sink.
+func (d *delivering[T]) Open(ctx context.Context, at plan.At) (_ plan.Deliverer, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p).Err
+		}
+	}()
+	public := At{Flow: at.Flow, Stage: at.Stage, Run: at.Run, Epoch: at.Epoch, Note: at.Note}
+	w := &writing[T]{stage: at.Stage}
+	if e, ok := d.sink.(exactly[T]); ok {
+		if w.tx, err = e.sink.OpenTx(ctx, public); err == nil && w.tx == nil {
+			err = errors.New("OpenTx returned neither a TxWriter nor an error")
+		}
+		if err != nil {
+			return nil, err
+		}
+		return w, nil
+	}
+	if w.w, err = d.sink.Open(ctx, public); err == nil && w.w == nil {
+		err = errors.New("Open returned neither a Writer nor an error")
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.flusher, _ = w.w.(Flusher)
+	w.noter, _ = w.w.(Noter)
+	w.finisher, _ = w.w.(Finisher)
+	return w, nil
+}
+
+// writing is the plan.Deliverer of a Writer or of a TxWriter.
+type writing[T any] struct {
+	stage string
+
+	w        Writer[T] // one of the two is set
+	flusher  Flusher
+	noter    Noter
+	finisher Finisher
+	tx       TxWriter[T]
+}
+
+// Deliver delivers a part of a batch; see plan.Deliverer.
+func (w *writing[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, attempt int, redelivered bool, mark string) (failed map[int]error, err error) {
+	batch := w.deliveries(b, from, to, attempt, redelivered)
+	err = guarded(func() error {
+		if w.tx != nil {
+			return w.tx.Commit(ctx, batch, Mark(mark))
+		}
+		return w.w.Deliver(ctx, batch)
+	})
+	partial, ok := errors.AsType[*PartialError](err)
+	if !ok {
+		return nil, err
+	}
+	if w.tx != nil {
+		return nil, fmt.Errorf("a transaction delivers all or nothing: %w", err)
+	}
+	failed = make(map[int]error, len(partial.Failed))
+	for i, err := range partial.Failed {
+		if i < 0 || i >= len(batch) {
+			return nil, fmt.Errorf("the sink says that delivery %d failed, in a batch of %d: %w", i, len(batch), err)
+		}
+		if err == nil {
+			err = errors.New("the sink did not say why")
+		}
+		failed[from+i] = err
+	}
+	return failed, nil
+}
+
+// deliveries makes the batch that the writer gets.
+func (w *writing[T]) deliveries(b *plan.Batch, from, to, attempt int, redelivered bool) []Delivery[T] {
+	one := *b
+	one.Values = b.Values.([]T)[from:to:to]
+	one.First += uint64(from)
+	if one.Keys != nil {
+		one.Keys = one.Keys[from:to]
+	}
+	if one.Times != nil {
+		one.Times = one.Times[from:to]
+	}
+	records := recordsOf[T](&one).Values.([]event.Record[T])
+	batch := make([]Delivery[T], len(records))
+	ids := make([]byte, 0, len(records)*(len(b.Journal)+len(w.stage)+40))
+	ends := make([]int, len(records))
+	for i := range records {
+		id := event.RecordID{Epoch: b.Epoch, Journal: b.Journal, Seq: records[i].Ref.Seq}
+		ids, _ = id.AppendText(ids)
+		ids = append(append(ids, '>'), w.stage...)
+		ends[i] = len(ids)
+	}
+	text, start := string(ids), 0
+	for i := range records {
+		batch[i] = Delivery[T]{Record: records[i], ID: text[start:ends[i]], Attempt: attempt, Redelivery: redelivered}
+		start = ends[i]
+	}
+	return batch
+}
+
+func (w *writing[T]) Holds() bool { return w.flusher != nil }
+
+func (w *writing[T]) Flush(ctx context.Context) error {
+	if w.flusher == nil {
+		return nil
+	}
+	return guarded(func() error { return w.flusher.Flush(ctx) })
+}
+
+func (w *writing[T]) Note() (string, bool) {
+	if w.noter == nil {
+		return "", false
+	}
+	return w.noter.Note(), true
+}
+
+func (w *writing[T]) Marks() bool { return w.tx != nil }
+
+func (w *writing[T]) Mark(ctx context.Context) (mark string, err error) {
+	err = guarded(func() error {
+		m, err := w.tx.Mark(ctx)
+		mark = string(m)
+		return err
+	})
+	return mark, err
+}
+
+func (w *writing[T]) Finishes() bool { return w.finisher != nil }
+
+func (w *writing[T]) Prepare(ctx context.Context) (string, error) {
+	return noted(func() (string, error) { return w.finisher.Prepare(ctx) })
+}
+
+func (w *writing[T]) Finish(ctx context.Context) (string, error) {
+	return noted(func() (string, error) { return w.finisher.Finish(ctx) })
+}
+
+func (w *writing[T]) Close() error {
+	if w.tx != nil {
+		return guarded(w.tx.Close)
+	}
+	return guarded(w.w.Close)
+}
+
+// guarded calls code of the user's; a panic is an error.
+func guarded(fn func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = panicked(p).Err
+		}
+	}()
+	return fn()
+}
+
+func noted(fn func() (string, error)) (note string, err error) {
+	err = guarded(func() error {
+		note, err = fn()
+		return err
+	})
+	if err == nil && len(note) > maxNote {
+		err = fmt.Errorf("the note of the sink is %d bytes long, the limit is %d", len(note), maxNote)
+	}
+	return note, err
+}

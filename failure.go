@@ -1,0 +1,48 @@
+package weir
+
+import (
+	"fmt"
+	"runtime/debug"
+	"strings"
+
+	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/plan"
+)
+
+// maxReason bounds the text of an error in the log, in bytes.
+const maxReason = 4 << 10
+
+// reason is the text of an error as it can be recorded.
+func reason(err error) string {
+	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	if len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "") + "…"
+	}
+	return text
+}
+
+// refused is the Failure of an input whose handler returned err; an error that
+// is not marked with a kind takes that of the caller.
+func refused(err error, unmarked event.Kind) *plan.Failure {
+	kind := event.KindOf(err)
+	if kind == event.KindUnknown {
+		kind = unmarked
+	}
+	return &plan.Failure{Err: err, Kind: kind}
+}
+
+// panicked is the Failure of an input whose handler panicked with p. It must be
+// called by the function that recovered it.
+func panicked(p any) *plan.Failure {
+	return &plan.Failure{Err: &panicError{p}, Kind: event.KindPanic, Panic: true, Stack: debug.Stack()}
+}
+
+// A panicError is a panic of the user's as an error.
+type panicError struct{ value any }
+
+func (e *panicError) Error() string         { return fmt.Sprintf("panic: %v", e.value) }
+func (e *panicError) ErrorKind() event.Kind { return event.KindPanic }
+func (e *panicError) Unwrap() error {
+	err, _ := e.value.(error)
+	return err
+}

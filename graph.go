@@ -1,0 +1,126 @@
+package weir
+
+import (
+	"cmp"
+	"encoding/hex"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/weirflow/weir/internal/payload"
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/topology"
+)
+
+// finish makes the checks that need the whole flow and the graph. The error is
+// a *topology.ValidationError.
+func (f *Flow) finish() error {
+	for _, check := range f.atEnd {
+		check()
+	}
+	if len(f.problems) == 0 {
+		for i, n := range f.plan.Nodes {
+			f.describeNode(&f.stages[i], n)
+		}
+		g, err := topology.New(f.name, f.stages, f.edges)
+		f.plan.Graph = g
+		return err
+	}
+	if !slices.ContainsFunc(f.plan.Nodes, func(n *plan.Node) bool { return n.Source != nil }) {
+		f.problem("", "", "no source; a flow begins with one")
+	}
+	slices.SortStableFunc(f.problems, func(a, b topology.Problem) int { return cmp.Compare(a.Stage, b.Stage) })
+	return &topology.ValidationError{Flow: f.name, Problems: f.problems}
+}
+
+func (f *Flow) describeNode(t *topology.Stage, n *plan.Node) {
+	if n.Sink != nil {
+		t.Guarantee = n.Sink.Guarantee()
+	}
+	if g := n.Guards.Retry; g != nil {
+		t.Policies = append(t.Policies, g.String())
+	}
+	if g := n.Guards.Rate; g != nil {
+		t.Policies = append(t.Policies, g.String())
+	}
+}
+
+// describe returns what the graph says about a payload, key or state type.
+func describe[T any](t *payload.Type[T]) topology.Type {
+	if t == nil {
+		return topology.Type{Name: "invalid"}
+	}
+	return topology.Type{Name: t.Name, Schema: hex.EncodeToString(t.SchemaHash[:]), Fields: fieldsOf(reflect.TypeFor[T]())}
+}
+
+// fieldsOf lists the fields of a struct as they are written, for people.
+func fieldsOf(t reflect.Type) []topology.Field {
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	var out []topology.Field
+	for i := range t.NumField() {
+		sf := t.Field(i)
+		name, _, _ := strings.Cut(sf.Tag.Get("json"), ",")
+		if !sf.IsExported() || name == "-" {
+			continue
+		}
+		out = append(out, topology.Field{Name: cmp.Or(name, sf.Name), Type: bareType(sf.Type)})
+	}
+	return out
+}
+
+// bareType is the name of a type without packages.
+func bareType(t reflect.Type) string {
+	s := t.String()
+	var b strings.Builder
+	start := 0
+	flush := func(end int) {
+		word := s[start:end]
+		b.WriteString(word[strings.LastIndexByte(word, '.')+1:])
+	}
+	for i, c := range s {
+		if strings.ContainsRune("[]*,(){} ", c) {
+			flush(i)
+			b.WriteRune(c)
+			start = i + 1
+		}
+	}
+	flush(len(s))
+	return b.String()
+}
+
+// nearest returns a hint with the name closest to s, if one is close.
+func nearest(s string, names []string) string {
+	best, at := "", 1+max(1, len(s)/3)
+	for _, n := range names {
+		if d := distance(s, n); d < at {
+			best, at = n, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return "; did you mean " + best + "?"
+}
+
+// distance is the Levenshtein distance in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			d := diagonal
+			if a[i] != b[j] {
+				d++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(d, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
