@@ -11,14 +11,20 @@ type outlet interface {
 	Undo()
 }
 
+// rows is the table that a handler changes: a *plan.TypedTable.
+type rows interface {
+	Close()             // ends what the present item did
+	Undo() (dirty bool) // takes it back
+}
+
 // A handler is the plan.Handler of a stage with one logical input: it calls
 // step for each record.
 type handler[In any] struct {
 	turn *plan.Turn
 	step func(b *plan.Batch, i int, v In) error
 	outs []outlet
-	undo func() (dirty bool) // takes back what the present item did to state; nil without state
 	dead morgue[In]
+	rows rows // the table that step changes; nil without state
 }
 
 // Handle works on a batch; see plan.Handler. A panic of the user's ends the
@@ -44,6 +50,9 @@ func (h *handler[In]) Handle(_ int, b *plan.Batch, from, to int) (next int, dirt
 		if err != nil {
 			return next, h.takeBack(), refused(err, event.KindDomain)
 		}
+		if h.rows != nil {
+			h.rows.Close()
+		}
 		if turn.Limit > 0 && turn.Bytes >= turn.Limit {
 			return next + 1, false, nil
 		}
@@ -57,7 +66,7 @@ func (h *handler[In]) takeBack() (dirty bool) {
 		o.Undo()
 	}
 	h.turn.Err = nil
-	return h.undo != nil && h.undo()
+	return h.rows != nil && h.rows.Undo()
 }
 
 // Bury writes a record to the dead letters; see plan.Handler.

@@ -161,6 +161,14 @@ func (t *TypedTable[K, S]) Get(k K) (v S, ok bool) {
 	return t.copy(&r.value), true
 }
 
+// Peek returns the state of k, not to be changed or kept; nil if there is none.
+func (t *TypedTable[K, S]) Peek(k K) *S {
+	if r, ok := t.rows[k]; ok && r.live {
+		return &r.value
+	}
+	return nil
+}
+
 // Ascend yields the keys and their encodings in ascending order, from the first
 // one after the encoded key after (nil means all), until yield returns false.
 // yield may change the state of the key it was given.
