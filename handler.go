@@ -53,9 +53,6 @@ func (h *handler[In]) Handle(_ int, b *plan.Batch, from, to int) (next int, dirt
 		if h.rows != nil {
 			h.rows.Close()
 		}
-		if turn.Limit > 0 && turn.Bytes >= turn.Limit {
-			return next + 1, false, nil
-		}
 	}
 	return next, false, nil
 }

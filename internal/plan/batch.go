@@ -83,8 +83,7 @@ type Failure struct {
 type Handler interface {
 	// Handle works on records from to to-1 of a batch of input in, in order.
 	// Before record i it sets Turn.Item to Turn.Base+i-from. It returns the index
-	// of the first record that it did not finish: to when all went well, less
-	// without a Failure when it stopped because Turn.Bytes reached Turn.Limit.
+	// of the first record that it did not finish, which is to when all went well.
 	//
 	// With a Failure the record at next left nothing behind: what it emitted was
 	// rolled back, and so was state, unless dirty is true: then a table holds
@@ -92,7 +91,8 @@ type Handler interface {
 	// open transition and run it again up to that record.
 	Handle(in int, b *Batch, from, to int) (next int, dirty bool, f *Failure)
 
-	// Bury writes record i of a batch of input in to the node's dead letters.
+	// Bury writes record i of a batch of input in to the node's dead letters, as
+	// caused by Turn.Item.
 	Bury(in int, b *Batch, i int, f *Failure)
 }
 

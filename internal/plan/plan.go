@@ -71,9 +71,7 @@ type Turn struct {
 	Base int // items that the open transition consumed before this call
 	Item int // index, among the transition's consumed items, of the present one; -1 in emissions at the end and in sources
 
-	Bytes int   // written by the node and not yet sealed; kept by its writers
-	Limit int   // the handler returns after the record with which Bytes reaches it; zero means no limit
-	Err   error // why a value of the present item could not be written; set by writers, taken by the handler
+	Err error // why a value of the present item could not be written; set by writers, taken by the handler
 }
 
 // A Role says how a stage reads an input.

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/weirflow/weir/event"
@@ -28,6 +29,7 @@ type TypedWriter[T any] struct {
 	lasts    []int32 // the item AppendRecord goes on from, after each record
 	keys     []string
 	journals []string // what refs count in
+	start    int      // of the present item in blob
 	err      error
 
 	rec     journal.Record // reused
@@ -111,7 +113,7 @@ func (w *TypedWriter[T]) append(data []byte, crc uint32, c *Cause) {
 	case len(data) > journal.MaxPayload:
 		w.fail(event.Mark(event.KindTooLarge, fmt.Errorf("it is %d bytes long, the limit is %d", len(data), journal.MaxPayload)))
 		return
-	case len(w.blob)+len(data) > journal.MaxBytes, len(w.values) > maxWritten:
+	case w.own()+len(data) > journal.MaxBytes || len(w.blob)+len(data) > math.MaxUint32 || len(w.values) > maxWritten:
 		w.fail(event.Mark(event.KindTooLarge, fmt.Errorf("more than %d records or %d MiB for one input; emit less from each", maxWritten, journal.MaxBytes>>20)))
 		return
 	}
@@ -128,14 +130,20 @@ func (w *TypedWriter[T]) append(data []byte, crc uint32, c *Cause) {
 	if n := len(w.lasts); n > 0 {
 		last = int(w.lasts[n-1])
 	}
-	before := len(w.blob)
 	w.blob, last = journal.AppendRecord(w.blob, last, r)
 	end := len(w.blob)
-	w.turn.Bytes += end - before
 	w.offs = append(w.offs, uint32(end-len(data)), uint32(end))
 	w.crcs = append(w.crcs, crc)
 	w.items = append(w.items, int32(w.turn.Item))
 	w.lasts = append(w.lasts, int32(last))
+}
+
+// own is how many bytes were written for the present item.
+func (w *TypedWriter[T]) own() int {
+	if n := len(w.items); n == 0 || int(w.items[n-1]) != w.turn.Item {
+		w.start = len(w.blob)
+	}
+	return len(w.blob) - w.start
 }
 
 func (w *TypedWriter[T]) cause(r *journal.Record, c *Cause) {
@@ -188,7 +196,6 @@ func (w *TypedWriter[T]) Rollback(n int) {
 	if n > 0 {
 		end = int(w.offs[2*n-1])
 	}
-	w.turn.Bytes -= len(w.blob) - end
 	clear(w.values[n:])
 	w.values, w.blob, w.offs, w.crcs = w.values[:n], w.blob[:end], w.offs[:2*n], w.crcs[:n]
 	w.items, w.lasts = w.items[:n], w.lasts[:n]
@@ -234,7 +241,6 @@ func (w *TypedWriter[T]) Seal(first, digest uint64) (journal.Output, *Batch) {
 		Type: w.typ.Name, First: first, N: n, Values: w.values,
 		Raw: w.blob, Offs: w.offs, CRCs: w.crcs, Keys: w.keys, Digest: uint64(sum),
 	}
-	w.turn.Bytes -= len(w.blob)
 	// The next batch is likely to be about as large.
 	w.values = make([]T, 0, n)
 	w.blob = make([]byte, 0, len(w.blob)+len(w.blob)/8)
