@@ -2,6 +2,7 @@ package payload
 
 import (
 	"bytes"
+	"cmp"
 	"reflect"
 	"slices"
 	"strconv"
@@ -46,7 +47,11 @@ func (f *fault) Error() string {
 	if f.path == "" {
 		return "it " + f.why
 	}
-	return f.path + " " + f.why
+	path := f.path
+	if len(path) > 200 { // of a value that contains itself, say
+		path = path[:100] + "…" + path[len(path)-60:]
+	}
+	return strings.ToValidUTF8(path, "") + " " + f.why
 }
 
 func (f *fault) under(path string) *fault {
@@ -185,43 +190,49 @@ func loadUint(p unsafe.Pointer, size uintptr) uint64 {
 	return *(*uint64)(p)
 }
 
-// appendEntries writes the entries of a non-empty map in the order of their
-// encoded keys. entry writes one; between goes between two. If several entries
-// are at fault the one with the smallest path is reported, so that the same
-// value always gives the same error.
-func (n *node) appendEntries(dst []byte, m reflect.Value, between string, entry func(dst []byte, key, elem unsafe.Pointer) ([]byte, int, *fault)) ([]byte, *fault) {
+// appendEntries writes the entries of a map, in the order of their keys, with
+// between between two. entry writes one and says what to sort it by. If several
+// entries are at fault the one with the smallest path is reported, so that the
+// same value always gives the same error.
+func (n *node) appendEntries(dst []byte, m reflect.Value, between string, entry func(dst []byte, key, elem unsafe.Pointer) ([]byte, entryKey, *fault)) ([]byte, *fault) {
 	s := scratches.Get().(*scratch)
-	defer scratches.Put(s)
-	s.spans, s.buf = s.spans[:0], s.buf[:0]
+	defer s.release()
 	key, elem := reflect.New(n.shape.typ.Key()), reflect.New(n.shape.typ.Elem())
 	var worst *fault
 	for it := m.MapRange(); it.Next(); {
 		key.Elem().SetIterKey(it)
 		elem.Elem().SetIterValue(it)
 		start := len(s.buf)
-		buf, keyLen, f := entry(s.buf, key.UnsafePointer(), elem.UnsafePointer())
+		buf, k, f := entry(s.buf, key.UnsafePointer(), elem.UnsafePointer())
 		if f != nil && (worst == nil || f.Error() < worst.Error()) {
 			worst = f
 		}
 		s.buf = buf
-		s.spans = append(s.spans, span{start, start + keyLen, len(buf)})
+		s.spans = append(s.spans, span{k.sort, start, start + k.len, len(buf)})
 	}
 	if worst != nil {
 		return dst, worst
 	}
 	slices.SortFunc(s.spans, func(a, b span) int {
-		return bytes.Compare(s.buf[a.start:a.key], s.buf[b.start:b.key])
+		return cmp.Or(strings.Compare(a.sort, b.sort), bytes.Compare(s.key(a), s.key(b)))
 	})
 	for i, e := range s.spans {
 		if i > 0 {
-			if bytes.Equal(s.buf[e.start:e.key], s.buf[s.spans[i-1].start:s.spans[i-1].key]) {
-				return dst, &fault{why: "has two keys that are both written as " + strconv.Quote(clip(s.buf[e.start:e.key]))}
+			if bytes.Equal(s.key(e), s.key(s.spans[i-1])) {
+				return dst, &fault{why: "has two keys that are both written as " + strconv.Quote(clip(s.key(e)))}
 			}
 			dst = append(dst, between...)
 		}
 		dst = append(dst, s.buf[e.start:e.end]...)
 	}
 	return dst, nil
+}
+
+// An entryKey says how many bytes of an entry are its key, and what to sort
+// the entry by before those bytes.
+type entryKey struct {
+	len  int
+	sort string
 }
 
 // A scratch holds the entries of a map before they are put in order. Maps
@@ -231,7 +242,18 @@ type scratch struct {
 	spans []span
 }
 
-type span struct{ start, key, end int }
+type span struct {
+	sort            string
+	start, key, end int
+}
+
+func (s *scratch) key(e span) []byte { return s.buf[e.start:e.key] }
+
+func (s *scratch) release() {
+	clear(s.spans)
+	s.buf, s.spans = s.buf[:0], s.spans[:0]
+	scratches.Put(s)
+}
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 

@@ -42,6 +42,9 @@ func (jsonCodec) compile(s *shape) *node {
 	})
 }
 
+// asKey: names are strings.
+func (jsonCodec) asKey(m methods) bool { return m.family == "Text" }
+
 func (c jsonCodec) append(dst []byte, n *node, p unsafe.Pointer, level int) ([]byte, *fault) {
 	switch n.class {
 	case truth:
@@ -145,17 +148,22 @@ func (c jsonCodec) appendMap(dst []byte, n *node, p unsafe.Pointer, level int) (
 		return append(dst, "null"...), nil
 	}
 	dst = append(dst, '{')
-	dst, f := n.appendEntries(dst, m, ",", func(dst []byte, key, elem unsafe.Pointer) ([]byte, int, *fault) {
+	dst, f := n.appendEntries(dst, m, ",", func(dst []byte, key, elem unsafe.Pointer) ([]byte, entryKey, *fault) {
 		start := len(dst)
 		out, f := c.appendName(dst, n.key, key)
 		if f != nil {
-			return dst, 0, &fault{why: "has a key that " + f.why}
+			return dst, entryKey{}, &fault{why: "has a key that " + f.why}
 		}
-		end := len(out)
+		k := entryKey{len: len(out) - start}
+		if n.key.class == text {
+			k.sort = *(*string)(key)
+		} else {
+			k.sort = string(out[start+1 : len(out)-1])
+		}
 		if out, f = c.append(append(out, ':'), n.elem, elem, level); f != nil {
-			return dst, 0, f.under(entryPath(reflect.NewAt(n.shape.typ.Key(), key).Elem()))
+			return dst, entryKey{}, f.under(entryPath(reflect.NewAt(n.shape.typ.Key(), key).Elem()))
 		}
-		return out, end - start, nil
+		return out, k, nil
 	})
 	if f != nil {
 		return nil, f

@@ -46,11 +46,12 @@ func KeyFor[K comparable]() (*KeyType[K], error) {
 }
 
 // Append appends the text of k to dst. Text that is not UTF-8 and a key longer
-// than [MaxKey] are errors; dst is then returned as it was.
+// than [MaxKey] are errors of kind [event.KindValidation] and
+// [event.KindTooLarge]; dst is then returned as it was.
 func (t *KeyType[K]) Append(dst []byte, k K) ([]byte, error) {
 	out, f := t.root.append(dst, unsafe.Pointer(&k), false)
 	if f != nil {
-		return dst, event.Mark(event.KindDomain, fmt.Errorf("encode key: %w", f))
+		return dst, event.Invalid(fmt.Errorf("encode key: %w", f))
 	}
 	if n := len(out) - len(dst); n > MaxKey {
 		return dst, event.Mark(event.KindTooLarge, fmt.Errorf("encode key: it is %d bytes long, the limit is %d", n, MaxKey))
@@ -71,6 +72,9 @@ func (t *KeyType[K]) Parse(text string) (K, error) {
 	}
 	if r.rest != "" {
 		return zero, event.Mark(event.KindDecode, fmt.Errorf("parse key %.80q: %.80q is left over", text, r.rest))
+	}
+	if out, err := t.Append(nil, k); err != nil || string(out) != text {
+		return zero, event.Mark(event.KindDecode, fmt.Errorf("parse key %.80q: the key is written %.80q", text, out))
 	}
 	return k, nil
 }

@@ -10,7 +10,8 @@ import (
 	"unsafe"
 )
 
-// A keyReader consumes the text of a key from the front.
+// A keyReader consumes the text of a key from the front. It need not refuse
+// other spellings of a key: Parse compares.
 type keyReader struct{ rest string }
 
 // parse reads the key at p from r. At the top level of a string everything
@@ -47,7 +48,7 @@ func (s *keyShape) parse(r *keyReader, p unsafe.Pointer, nested bool) error {
 func (s *keyShape) parseInt(r *keyReader, p unsafe.Pointer) error {
 	digits := r.number()
 	n, err := strconv.ParseInt(digits, 10, s.bits())
-	if err != nil || strconv.FormatInt(n, 10) != digits {
+	if err != nil {
 		return fmt.Errorf("%.40q is not an integer of %d bits", digits, s.bits())
 	}
 	switch s.size {
@@ -66,7 +67,7 @@ func (s *keyShape) parseInt(r *keyReader, p unsafe.Pointer) error {
 func (s *keyShape) parseUint(r *keyReader, p unsafe.Pointer) error {
 	digits := r.number()
 	n, err := strconv.ParseUint(digits, 10, s.bits())
-	if err != nil || strconv.FormatUint(n, 10) != digits {
+	if err != nil {
 		return fmt.Errorf("%.40q is not an unsigned integer of %d bits", digits, s.bits())
 	}
 	switch s.size {
@@ -87,8 +88,8 @@ func (s *keyShape) parseBytes(r *keyReader, p unsafe.Pointer, nested bool) error
 		return errors.New("a string of hexadecimal digits is expected")
 	}
 	n := 2 * int(s.size)
-	if len(r.rest) < n || strings.ToLower(r.rest[:n]) != r.rest[:n] {
-		return fmt.Errorf("%d lower-case hexadecimal digits are expected", n)
+	if len(r.rest) < n {
+		return fmt.Errorf("%d hexadecimal digits are expected", n)
 	}
 	if _, err := hex.Decode(unsafe.Slice((*byte)(p), s.size), []byte(r.rest[:n])); err != nil {
 		return err
@@ -155,9 +156,6 @@ func (r *keyReader) text(nested bool) (string, error) {
 		if i < 0 {
 			return "", errors.New("a string does not end")
 		}
-		if strings.ContainsFunc(r.rest[:i], func(c rune) bool { return c < 0x20 }) {
-			return "", errors.New("a string holds a control character that is not escaped")
-		}
 		b.WriteString(r.rest[:i])
 		r.rest = r.rest[i:]
 		if r.take(`"`) {
@@ -167,7 +165,7 @@ func (r *keyReader) text(nested bool) (string, error) {
 		case r.escape(&b):
 		case r.take(`\u00`) && len(r.rest) >= 2:
 			c, err := strconv.ParseUint(r.rest[:2], 16, 8)
-			if err != nil || c >= 0x20 || strings.ToLower(r.rest[:2]) != r.rest[:2] {
+			if err != nil || c >= 0x20 {
 				return "", fmt.Errorf(`\u00%s is not how a character is written in a key`, r.rest[:2])
 			}
 			b.WriteByte(byte(c))

@@ -113,6 +113,10 @@ func (b *builder) build(typ reflect.Type, path string) *shape {
 			return s
 		}
 		if m != noMethods {
+			if inner, ok := promoted(typ, "Marshal"+m.family); ok {
+				b.refuse(path, "%v embeds %v, whose %s would be used for the whole and lose the other fields: give the embedded field a name", typ, inner, m)
+				return s
+			}
 			s.class, s.methods = custom, m
 			s.inexact = fmt.Sprintf("has its own %s, and only that knows what it gives back", m)
 			return s
@@ -171,7 +175,7 @@ func (b *builder) buildMap(s *shape, path string) {
 	s.elem = b.build(s.typ.Elem(), path+"[]")
 	switch {
 	case s.key.class == text, s.key.class == signed, s.key.class == unsigned:
-	case s.key.class == custom && s.key.methods.asText():
+	case s.key.class == custom && b.codec.asKey(s.key.methods):
 		if !s.key.methods.byValue {
 			b.refuse(path, "map key %v has its %s on a pointer, which keys do not reach: put it on the value", s.typ.Key(), s.key.methods)
 		}

@@ -243,6 +243,23 @@ func made[T any]() *rapid.Generator[T] {
 	}})
 }
 
+func genTree(depth int) *rapid.Generator[tree] {
+	return rapid.Custom(func(t *rapid.T) tree {
+		v := tree{Name: genText.Draw(t, "name")}
+		if depth == 0 {
+			return v
+		}
+		sub := genTree(depth - 1)
+		v.Kids = rapid.SliceOfN(sub, -1, 2).Draw(t, "kids")
+		v.By = rapid.MapOfN(genText, sub, -1, 2).Draw(t, "by")
+		if rapid.Bool().Draw(t, "next") {
+			next := sub.Draw(t, "next")
+			v.Next = &next
+		}
+		return v
+	})
+}
+
 func TestDecodedEqualsNormalized(t *testing.T) {
 	holds(t, payload.Share, made[line]())
 	holds(t, payload.Share, made[order]())
@@ -256,6 +273,7 @@ func TestDecodedEqualsNormalized(t *testing.T) {
 	holds(t, payload.Share, made[nested]())
 	holds(t, payload.Clone, made[renamed]())
 	holds(t, payload.Share, made[hidden]())
+	holds(t, payload.Clone, genTree(3))
 	holds(t, payload.Share, rapid.Int())
 	holds(t, payload.Share, genText)
 	holds(t, payload.Share, genFloat)

@@ -13,19 +13,19 @@ type stage struct {
 	Stage
 	check  journal.LSN // last frame of the checkpoint it began with, zero if none
 	number uint64      // of the frame that must come next; zero: the first is yet to be seen
-	skip   bool        // nobody asked for its state
-	tables map[string]Table
+	table  func(stage, name string) (Table, error)
+	tables map[string]Table // by name, nil for one that is not read
 	open   map[uint64]*Open
 	timers map[string]journal.Timer
 }
 
-func newStage(name string) *stage {
+func newStage(name string, table func(stage, name string) (Table, error)) *stage {
 	return &stage{
 		Stage: Stage{
 			Name: name, NextOpen: 1,
 			Cursors: map[string]journal.Cursor{}, Ports: map[string]Port{},
 		},
-		tables: map[string]Table{}, open: map[uint64]*Open{}, timers: map[string]journal.Timer{},
+		table: table, tables: map[string]Table{}, open: map[uint64]*Open{}, timers: map[string]journal.Timer{},
 	}
 }
 
@@ -113,9 +113,6 @@ func (s *stage) fold(p *journal.Placed) error {
 func (s *stage) remember(p *journal.Placed) error {
 	var c journal.Change
 	for i := range p.State {
-		if s.skip {
-			break
-		}
 		cs := journal.NewChanges(&p.State[i])
 		for cs.Next(&c) {
 			if err := s.apply(p.State[i].Table, c, p.Last); err != nil {
@@ -149,12 +146,16 @@ func (s *stage) remember(p *journal.Placed) error {
 
 // apply gives a change to its table.
 func (s *stage) apply(table string, c journal.Change, at journal.LSN) error {
-	if s.skip {
-		return nil
+	t, known := s.tables[table]
+	if !known {
+		var err error
+		if t, err = s.table(s.Name, table); err != nil {
+			return err
+		}
+		s.tables[table] = t
 	}
-	t, ok := s.tables[table]
-	if !ok {
-		return fmt.Errorf("stage %s has recorded state in table %q, which it does not have now", s.Name, table)
+	if t == nil {
+		return nil
 	}
 	if err := t.Apply(c, at); err != nil {
 		return fmt.Errorf("table %s of stage %s: %w", table, s.Name, err)

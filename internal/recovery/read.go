@@ -33,8 +33,18 @@ func (v *Violation) Error() string {
 	return fmt.Sprintf("the log contradicts itself in %s: expected %s, found %s", where, v.Expected, v.Found)
 }
 
-// Read returns where every stage of the run stood at the head of log. It is
-// called before the owner appends anything.
+// A Log is what recovery needs of a run's log: a journal.Log just opened, or a
+// view of one that somebody else owns.
+type Log interface {
+	journal.Source
+	Head() journal.LSN
+	Tails() map[string]journal.Tail
+	ReadSnapshot(name string) ([]byte, error)
+	Manifest() journal.Manifest
+}
+
+// Read returns where every stage of the run stood at the head of log. An owner
+// calls it before it appends anything.
 //
 // Tables are filled by stage; they must be empty. A stage without an entry in
 // tables keeps its state unread; one with an entry must have every table that
@@ -42,11 +52,28 @@ func (v *Violation) Error() string {
 //
 // The error is a [*Violation] if the log contradicts itself, or what the log
 // said; then tables hold nothing of use.
-func Read(log journal.Log, tables map[string][]Table) (*State, error) {
+func Read(log Log, tables map[string][]Table) (*State, error) {
+	return ReadInto(log, func(stage, name string) (Table, error) {
+		list, ok := tables[stage]
+		if !ok {
+			return nil, nil
+		}
+		for _, t := range list {
+			if t.Name() == name {
+				return t, nil
+			}
+		}
+		return nil, fmt.Errorf("stage %s has recorded state in table %q, which it does not have now", stage, name)
+	})
+}
+
+// ReadInto is Read with a function that is asked once for each table of a stage;
+// no table means that its state is not read.
+func ReadInto(log Log, table func(stage, name string) (Table, error)) (*State, error) {
 	r := reader{
 		log:    log,
 		head:   log.Head(),
-		tables: tables,
+		table:  table,
 		stages: map[string]*stage{},
 		state:  &State{Stages: map[string]*Stage{}, Terminals: map[uint64]evidence.Terminal{}},
 	}
@@ -74,9 +101,9 @@ func Read(log journal.Log, tables map[string][]Table) (*State, error) {
 
 // A reader is one Read.
 type reader struct {
-	log    journal.Log
+	log    Log
 	head   journal.LSN
-	tables map[string][]Table
+	table  func(stage, name string) (Table, error)
 	stages map[string]*stage
 	state  *State
 }
@@ -114,12 +141,7 @@ func (r *reader) begin(name string, tail journal.Tail) (need journal.LSN, err er
 func (r *reader) stage(name string) *stage {
 	s, ok := r.stages[name]
 	if !ok {
-		s = newStage(name)
-		list, known := r.tables[name]
-		s.skip = !known
-		for _, t := range list {
-			s.tables[t.Name()] = t
-		}
+		s = newStage(name, r.table)
 		r.stages[name] = s
 	}
 	return s

@@ -3,7 +3,7 @@
 // handler runs. It reads from the oldest redo point on, not from the beginning.
 //
 // A stage starts from its newest checkpoint. The checkpoint says how far the
-// stage had consumed and written; the snapshot it names holds everything else
+// stage had consumed and written, its own transition included; the snapshot it names holds everything else
 // that the stage remembered at Checkpoint.At, in this encoding (integers as in
 // package wire, text and bytes behind their length):
 //
@@ -31,7 +31,8 @@ import (
 	"github.com/weirflow/weir/journal"
 )
 
-// A Table takes state; plan.Table is one. See there.
+// A Table takes state; plan.Table is one. See there. A change is valid until
+// Apply returns.
 type Table interface {
 	Name() string
 	Apply(c journal.Change, lsn journal.LSN) error
