@@ -150,7 +150,11 @@ func TestCloneOfADecodedTypePanics(t *testing.T) {
 type (
 	lenient  struct{ N *[]int }
 	isZeroer struct{ N int }
-	omitsIt  struct {
+	point    struct{ X, Y float64 }
+	spot     struct {
+		At point `json:"at,omitzero"`
+	}
+	omitsIt struct {
 		Z isZeroer `json:"z,omitzero"`
 	}
 )
@@ -160,6 +164,9 @@ func (z isZeroer) IsZero() bool { return z.N < 10 }
 func TestTypesThatCannotBePredictedAreDecoded(t *testing.T) {
 	if typ := compiled[lenient](t, event.JSON); typ.Mode != payload.Decode || !strings.HasPrefix(typ.Why, "N points to something that may be nil") {
 		t.Errorf("pointer to slice: %v, %q", typ.Mode, typ.Why)
+	}
+	if typ := compiled[spot](t, event.JSON); typ.Mode != payload.Decode || typ.Why != "At may be omitted with a negative zero in it" {
+		t.Errorf("omitzero with floats: %v, %q", typ.Mode, typ.Why)
 	}
 	for _, c := range codecs {
 		typ := compiled[omitsIt](t, c)

@@ -16,8 +16,8 @@
 // Where that equality can be guaranteed from the type alone, values are shared
 // or cloned; where it cannot, every reader decodes ([Mode]).
 //
-// Package unsafe is used in two places, check.go and own.go, in one manner: a
-// walk adds to a pointer to a T the offsets reflect gave for T, and never
-// leaves T, a slice's elements or a pointer's target. Memory that holds
-// pointers is written by typed assignment only.
+// Package unsafe is used in one manner, by the encoders, the owner and keys: a
+// walk adds to a pointer to a T the offsets reflect gave for T, and never leaves
+// T, a slice's elements or a pointer's target. Memory that holds pointers is
+// written by typed assignment only, so the garbage collector sees every write.
 package payload

@@ -204,7 +204,7 @@ func modeOf(root *shape) (Mode, string) {
 				return Decode, fmt.Sprintf("%s %s", join(path, f.name), f.inexact)
 			}
 			if f.omitZero && (f.shape.class == record || f.shape.class == array) && f.shape.holds(float) {
-				return Decode, fmt.Sprintf("%s %s", join(path, f.name), "is omitted with a negative zero in it")
+				return Decode, fmt.Sprintf("%s %s", join(path, f.name), "may be omitted with a negative zero in it")
 			}
 		}
 	}
