@@ -99,9 +99,9 @@ type cloner[T any] interface{ Clone() T }
 
 // Append encodes *v behind dst and returns the longer slice, as append does.
 // It does not keep v. A value that would not survive its codec (text that is
-// not UTF-8, a NaN in JSON, a year beyond 9999, more than a thousand levels) is an error of kind
-// [event.KindValidation] that names the field; dst is then returned as it was.
-// Times are written in UTC.
+// not UTF-8, a NaN in JSON, a year beyond 9999, more than a thousand levels) is
+// an error of kind [event.KindValidation] that names the field; dst is then
+// returned as it was. Times are written in UTC.
 func (t *Type[T]) Append(dst []byte, v *T) ([]byte, error) {
 	out, f := t.codec.append(dst, t.node, unsafe.Pointer(v), 0)
 	if f != nil {
