@@ -32,8 +32,9 @@ var layers = map[string]int{
 	"internal/credit":    3,
 	"internal/supervise": 3,
 
-	"internal/engine": 4,
-	"policy":          4,
+	"internal/engine":   4,
+	"internal/textfile": 4,
+	"policy":            4,
 
 	"":        5,
 	"history": 5,
