@@ -1,0 +1,156 @@
+// Bench measures Weir against the bare physical work and against peers that do
+// the same work with the same durability.
+//
+//	go run . [flags] [benchmark …]     run benchmarks (default: all), print tables, write results/*.json
+//	go run . [flags] report            write a Markdown summary of results/*.json
+//
+// Machines are noisy and differ, so every figure that counts is a ratio of two
+// programs that ran interleaved, A B A B, in one process: medians, with the
+// spread beside them. Nothing is extrapolated. What a benchmark does, and what
+// its floor includes, is part of its report.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A benchmark measures one workload.
+type benchmark struct {
+	id, title string
+	run       func(ctx context.Context, e *env, r *Report) error
+}
+
+var benchmarks = []benchmark{
+	{"b1", "append: records into a log, against the bare writes and against other logs", runAppend},
+}
+
+// env is what a benchmark runs in.
+type env struct {
+	dir    string // scratch directory, on the disk that is measured
+	short  bool   // prove that it runs; the figures mean little
+	rounds int    // how often each program runs in each case
+	only   string // cases whose name contains this
+}
+
+// scratch makes a fresh directory. The caller removes it.
+func (e *env) scratch() (string, error) { return os.MkdirTemp(e.dir, "run-") }
+
+// wants tells whether a case is to be measured.
+func (e *env) wants(name string) bool { return strings.Contains(name, e.only) }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	var e env
+	dir := flags.String("dir", "", "measure on the disk of this directory (default: the system's temporary directory)")
+	out := flags.String("out", "results", "directory for the JSON results")
+	markdown := flags.String("markdown", "../docs/performance.md", "file that report writes")
+	profile := flags.String("cpuprofile", "", "write a CPU profile of the run to this file")
+	flags.BoolVar(&e.short, "short", false, "prove in under a minute that everything runs; the figures mean little")
+	flags.IntVar(&e.rounds, "rounds", 5, "how often each program runs in each case")
+	flags.StringVar(&e.only, "only", "", "measure only cases whose name contains this")
+	flags.Usage = func() {
+		fmt.Fprintf(flags.Output(), "usage: bench [flags] [%s | report]\n", strings.Join(ids(), " | "))
+		flags.PrintDefaults()
+	}
+	names, err := parse(flags, args)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if slices.Equal(names, []string{"report"}) {
+		return writeMarkdown(*markdown, *out)
+	}
+	chosen, err := choose(names)
+	if err != nil {
+		return err
+	}
+	if e.short {
+		e.rounds = 1
+	}
+	if e.dir, err = os.MkdirTemp(*dir, "weir-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(e.dir)
+	if *profile != "" {
+		stop, err := profileTo(*profile)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	return runAll(ctx, &e, chosen, *out, "go run . "+strings.Join(args, " "))
+}
+
+// parse reads flags before, between and behind names.
+func parse(flags *flag.FlagSet, args []string) (names []string, err error) {
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, err
+		}
+		if flags.NArg() == 0 {
+			return names, nil
+		}
+		names, args = append(names, flags.Arg(0)), flags.Args()[1:]
+	}
+}
+
+// runAll runs benchmarks one after the other; one that fails does not keep the
+// others from running.
+func runAll(ctx context.Context, e *env, chosen []benchmark, out, command string) error {
+	var failed []error
+	for _, b := range chosen {
+		r := newReport(b, e, strings.TrimSpace(command))
+		if err := b.run(ctx, e, r); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", b.id, err))
+			continue
+		}
+		r.finish()
+		r.print(os.Stdout)
+		if err := r.save(filepath.Join(out, b.id+".json")); err != nil {
+			return err
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func choose(names []string) ([]benchmark, error) {
+	if len(names) == 0 || slices.Equal(names, []string{"all"}) {
+		return benchmarks, nil
+	}
+	var chosen []benchmark
+	for _, name := range names {
+		i := slices.IndexFunc(benchmarks, func(b benchmark) bool { return b.id == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no benchmark %q; there are %s and all", name, strings.Join(ids(), ", "))
+		}
+		chosen = append(chosen, benchmarks[i])
+	}
+	return chosen, nil
+}
+
+func ids() []string {
+	var s []string
+	for _, b := range benchmarks {
+		s = append(s, b.id)
+	}
+	return s
+}
