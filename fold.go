@@ -2,7 +2,6 @@ package weir
 
 import (
 	"encoding/hex"
-	"reflect"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/payload"
@@ -21,9 +20,9 @@ type entry[E any] struct {
 type fold[K comparable, In, E, Out any] struct {
 	start func(K) E
 	step  func(e *E, v In, from plan.Origin) error
-	show  func(e *E) Out                                        // may share memory with e
-	refs  func(e *E, dst []plan.Origin) []plan.Origin           // the records that are shown; nil if the key says it all
-	name  func(s *stage) (typeName string, fields reflect.Type) // of the state, for people
+	show  func(e *E) Out                              // may share memory with e
+	refs  func(e *E, dst []plan.Origin) []plan.Origin // the records that are shown; nil if the key says it all
+	kept  topology.Type                               // what an E is for people
 }
 
 // An ending is a handler that emits at the end.
@@ -69,7 +68,7 @@ func (c fold[K, In, E, Out]) add(op, name string, in Keyed[K, In], opts []EmitOp
 	complete(s)
 
 	keys := keyType[K](s)
-	t := newTable[K, entry[E]](s, "state", keys)
+	t := newTable[K, entry[E]](s, "state", keys, c.kept)
 	w := addPort[Out](s, "out")
 	dead := addDead[In](s)
 	if t == nil || keys == nil {
@@ -169,16 +168,15 @@ func (s *stage) state(set plan.StateSettings) {
 }
 
 // newTable adds a table of Ss; nil, with a problem, if S cannot be recorded.
-func newTable[K comparable, S any](s *stage, name string, keys *payload.KeyType[K]) *plan.TypedTable[K, S] {
+// kept is what the user knows the state as.
+func newTable[K comparable, S any](s *stage, name string, keys *payload.KeyType[K], kept topology.Type) *plan.TypedTable[K, S] {
 	typ, err := payload.For[S](event.JSON)
 	if err != nil {
 		s.problem("its state: %v", err)
 		return nil
 	}
-	kept := reflect.TypeFor[S]().Field(0) // what the user knows it as
-	s.f.stages[s.at].State = &topology.Type{
-		Name: bareType(kept.Type), Schema: hex.EncodeToString(typ.SchemaHash[:]), Fields: fieldsOf(kept.Type),
-	}
+	kept.Schema = hex.EncodeToString(typ.SchemaHash[:])
+	s.f.stages[s.at].State = &kept
 	t := plan.NewTable(name, keys, typ, s.node.Turn)
 	s.node.Tables = append(s.node.Tables, t)
 	return t

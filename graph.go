@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weirflow/weir/internal/payload"
@@ -51,6 +52,27 @@ func describe[T any](t *payload.Type[T]) topology.Type {
 		return topology.Type{Name: "invalid"}
 	}
 	return topology.Type{Name: t.Name, Schema: hex.EncodeToString(t.SchemaHash[:]), Fields: fieldsOf(reflect.TypeFor[T]())}
+}
+
+// keptAs describes state by the type that the user knows it as.
+func keptAs[T any]() topology.Type {
+	return topology.Type{Name: payloadName[T](), Fields: fieldsOf(reflect.TypeFor[T]())}
+}
+
+// keyName describes a key type by what is written of it: the name of a Go type
+// does not matter.
+func keyName(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Struct:
+		parts := make([]string, t.NumField())
+		for i := range parts {
+			parts[i] = keyName(t.Field(i).Type)
+		}
+		return "(" + strings.Join(parts, ", ") + ")"
+	case reflect.Array:
+		return "[" + strconv.Itoa(t.Len()) + "]" + keyName(t.Elem())
+	}
+	return t.Kind().String()
 }
 
 // fieldsOf lists the fields of a struct as they are written, for people.

@@ -96,7 +96,7 @@ func joinStage[K comparable, In, Row any](op, name string, in Keyed[K, In], tabl
 	if keys == nil {
 		return s, nil
 	}
-	return s, newTable[K, origined[Row]](s, "rows", keys)
+	return s, newTable[K, origined[Row]](s, "rows", keys, keptAs[Row]())
 }
 
 // joinHandler makes the handler: pair gets each payload of in with its row, nil

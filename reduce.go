@@ -19,6 +19,7 @@ func Reduce[K comparable, In, Acc any](in Keyed[K, In], name string, start func(
 		start: start,
 		step:  func(acc *Acc, v In, _ plan.Origin) error { return step(acc, v) },
 		show:  func(acc *Acc) Acc { return *acc },
+		kept:  keptAs[Acc](),
 	}.add("reduce", name, in, opts, func(s *stage) {
 		s.require(start != nil, "start function (use weir.Zero to start from nothing)")
 		s.require(step != nil, "step function")
@@ -64,6 +65,7 @@ func TopN[K, I comparable, T any](in Keyed[K, T], name string, n int, item func(
 			}
 			return dst
 		},
+		kept: keptAs[T](),
 	}.add("topn", name, in, opts, func(s *stage) {
 		s.require(item != nil, "item function")
 		s.require(compare != nil, "compare function")
@@ -85,6 +87,7 @@ func Latest[K comparable, T any](in Keyed[K, T], name string, opts ...EmitOption
 		},
 		show: func(o *origined[T]) T { return o.Value },
 		refs: func(o *origined[T], dst []plan.Origin) []plan.Origin { return append(dst, o.origin()) },
+		kept: keptAs[T](),
 	}.add("latest", name, in, opts, func(*stage) {})
 }
 
@@ -95,7 +98,7 @@ type ranked[T any] struct {
 
 // An origined value is a payload in state, with the record it came as.
 type origined[T any] struct {
-	Value   T      `json:"value"`
+	Value   T      `json:"payload"`
 	Journal string `json:"journal"`
 	Seq     uint64 `json:"seq"`
 }

@@ -139,7 +139,7 @@ func (k Keyed[K, T]) via() string {
 	if t == reflect.TypeFor[Whole]() {
 		return "all"
 	}
-	return "key by " + bareType(t)
+	return "key by " + keyName(t)
 }
 
 // keyType compiles K for a stage and notes it in the graph; nil, with a
@@ -150,6 +150,6 @@ func keyType[K comparable](s *stage) *payload.KeyType[K] {
 		s.problem("%v", err)
 		return nil
 	}
-	s.f.stages[s.at].Key = &topology.Type{Name: bareType(reflect.TypeFor[K]())}
+	s.f.stages[s.at].Key = &topology.Type{Name: keyName(reflect.TypeFor[K]())}
 	return t
 }
