@@ -1,8 +1,10 @@
 package weir
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/weirflow/weir/topology"
 )
@@ -105,5 +107,10 @@ func (d *Definition) settings(cfg any) (any, error) {
 	if want != nil && want.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("the settings of flow %s are a %v; use a struct", d.name, want)
 	}
-	return cfg, nil
+	if want != nil {
+		if faults := checkSettings(want); len(faults) > 0 {
+			return nil, errors.New(strings.Join(faults, "; "))
+		}
+	}
+	return absolute(cfg)
 }
