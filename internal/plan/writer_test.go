@@ -119,7 +119,7 @@ func TestWriterReadsBackWhatHasItsOwnEncoding(t *testing.T) {
 	turn := &plan.Turn{}
 	w := plan.NewWriter("out", typeOf[superstitious](t), turn)
 	w.Emit(13)
-	if err := w.Err(); err == nil || !strings.Contains(err.Error(), "cannot be read back: decode superstitious as json: unlucky") {
+	if err := w.Err(); err == nil || !strings.Contains(err.Error(), "cannot be read back") || !strings.Contains(err.Error(), "unlucky") {
 		t.Errorf("Err() = %v", err)
 	}
 }
