@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/internal/recovery"
+	"github.com/weirflow/weir/internal/wire"
+	"github.com/weirflow/weir/journal"
+)
+
+// An author is a supervisor's pen: it puts transitions of one name into the log,
+// one after the other. Its owner's goroutine only.
+type author struct {
+	name   string
+	number uint64 // frames written in the run
+	last   journal.LSN
+
+	t    journal.Transition // the open one
+	enc  journal.Encoder
+	sys  tally // what supervisors say
+	said []saying
+}
+
+// A saying is evidence that waits for the next transition.
+type saying struct {
+	port    *tally
+	typ     string
+	payload []byte
+}
+
+// A tally is what was written to one port so far.
+type tally struct {
+	port          string
+	count, digest uint64
+}
+
+func newAuthor(name string, at *recovery.Stage) author {
+	a := author{name: name, sys: tally{port: journal.PortSys}}
+	if at != nil {
+		a.number, a.last = at.Frames, at.Last
+		a.sys.resume(at)
+	}
+	return a
+}
+
+func (y *tally) resume(at *recovery.Stage) {
+	p := at.Ports[y.port]
+	y.count, y.digest = p.Count, p.Digest
+}
+
+// say has evidence written with the next transition.
+func say[E evidence.Moved | evidence.Terminal | evidence.Contract | evidence.Receipt | evidence.Trying](a *author, port *tally, typ string, e E) {
+	a.said = append(a.said, saying{port: port, typ: typ, payload: evidence.Append(nil, e)})
+}
+
+// speak turns what was said into outputs of the open transition.
+func (a *author) speak() {
+	for _, s := range a.said {
+		y := s.port
+		y.count++
+		y.digest = uint64(wire.Digest(y.digest).Add(y.count, wire.Checksum(s.payload)))
+		records, _ := journal.AppendRecord(nil, -1, &journal.Record{Payload: s.payload})
+		a.t.Outputs = append(a.t.Outputs, journal.Output{
+			Port: y.port, Type: s.typ, First: y.count, Count: 1, Records: records, Digest: y.digest,
+		})
+	}
+}
+
+// unspeak undoes speak: the transition was not placed.
+func (a *author) unspeak() {
+	a.t.Outputs = a.t.Outputs[:len(a.t.Outputs)-len(a.said)]
+	for _, s := range slices.Backward(a.said) {
+		y := s.port
+		y.digest -= uint64(wire.Digest(0).Add(y.count, wire.Checksum(s.payload)))
+		y.count--
+	}
+}
+
+// reset begins a new transition, keeping memory.
+func (a *author) reset() {
+	t := &a.t
+	clear(t.Outputs)
+	clear(t.State)
+	*t = journal.Transition{
+		Consumed: t.Consumed[:0], Outputs: t.Outputs[:0], State: t.State[:0], Ends: t.Ends[:0],
+	}
+}
+
+// place encodes the open transition with what was said and appends it. On error
+// nothing was placed, and the transition and what was said stay as they were.
+func (a *author) place(ctx context.Context, log journal.Log, u journal.Urgency, now time.Time) (lsn journal.LSN, size int, err error) {
+	a.t.Stage, a.t.Number, a.t.Time = a.name, a.number+1, now
+	a.speak()
+	frames, err := a.enc.Encode(&a.t)
+	if err == nil {
+		lsn, err = log.Append(ctx, u, frames...)
+	}
+	if err != nil {
+		a.unspeak()
+		return 0, 0, err
+	}
+	for i := range frames {
+		size += len(frames[i].Body)
+	}
+	clear(a.said)
+	a.said = a.said[:0]
+	a.number += uint64(len(frames))
+	a.last = lsn
+	return lsn, size, nil
+}

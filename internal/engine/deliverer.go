@@ -1,0 +1,179 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/weirflow/weir/internal/plan"
+)
+
+// A jobKind says what a sink is to do.
+type jobKind uint8
+
+const (
+	openJob jobKind = iota + 1
+	deliverJob
+	flushJob
+	prepareJob
+	finishJob
+	closeJob
+)
+
+// A job is what a sink is to do, and then what came of it. It belongs to the
+// stage, and while it is under way to the delivering goroutine.
+type job struct {
+	kind    jobKind
+	pieces  []piece
+	marks   []string    // for each piece, if the sink stores marks
+	results []delivered // for each piece that was tried
+	note    string
+	hasNote bool
+	mark    string
+	hasMark bool
+	err     error
+}
+
+// A deliverer runs a sink's user code, one job after the other, in a goroutine
+// of its own.
+type deliverer struct {
+	s    *stage
+	sink plan.Sink
+	at   plan.At
+	to   plan.Deliverer
+	job  *job          // the one under way, or the last
+	jobs chan struct{} // the stage sends when job is ready and closes at the end; capacity 1 so that it never waits
+	left chan struct{} // closed by the goroutine
+
+	retry *plan.Retry
+	limit *limiter
+
+	holds, stores, finishes bool // known once it is open
+}
+
+func newDeliverer(s *stage) *deliverer {
+	return &deliverer{
+		s: s, sink: s.node.Sink, job: &job{}, jobs: make(chan struct{}, 1), left: make(chan struct{}),
+		retry: s.node.Guards.Retry, limit: s.run.limiter(s.node.Guards.Rate),
+	}
+}
+
+// start hands a job over. None may be under way.
+func (d *deliverer) start(j job) {
+	j.results = d.job.results[:0]
+	*d.job = j
+	d.jobs <- struct{}{}
+}
+
+// end lets the goroutine end after the job under way.
+func (d *deliverer) end() { close(d.jobs) }
+
+func (d *deliverer) loop() {
+	defer close(d.left)
+	for range d.jobs {
+		j := d.job
+		j.err = protect(func() error { return d.run(d.s.ctx, j) })
+		d.s.mail.post(message{kind: jobDone})
+	}
+}
+
+func (d *deliverer) run(ctx context.Context, j *job) (err error) {
+	switch j.kind {
+	case openJob:
+		d.at.Note = j.note
+		if d.to, err = d.sink.Open(ctx, d.at); err != nil {
+			return err
+		}
+		d.holds, d.stores, d.finishes = d.to.Holds(), d.to.Marks(), d.to.Finishes()
+		if j.hasMark = d.stores; d.stores {
+			j.mark, err = d.to.Mark(ctx)
+		}
+	case deliverJob:
+		for i, p := range j.pieces {
+			m := ""
+			if d.stores {
+				m = j.marks[i]
+			}
+			r := d.deliver(ctx, p, m)
+			j.results = append(j.results, r)
+			if r.err != nil {
+				break // what follows is delivered after it is known what this means
+			}
+		}
+		if !d.holds {
+			j.note, j.hasNote = d.to.Note()
+		}
+	case flushJob:
+		if err = d.flush(ctx); err == nil {
+			j.note, j.hasNote = d.to.Note()
+		}
+	case prepareJob:
+		j.note, err = d.to.Prepare(ctx)
+	case finishJob:
+		j.note, err = d.to.Finish(ctx)
+	case closeJob:
+		err = d.to.Close()
+	}
+	return err
+}
+
+// deliver delivers one piece, as often as the policy allows, and then the records
+// that failed by themselves.
+func (d *deliverer) deliver(ctx context.Context, p piece, m string) delivered {
+	d.limit.wait(ctx, p.to-p.from)
+	retry := newAttempts(d.retry)
+	for attempt := 1; ; attempt++ {
+		failed, err := d.once(ctx, p, p.from, p.to, attempt, m)
+		if err == nil {
+			d.again(ctx, p, failed, m)
+			return delivered{failed: failed}
+		}
+		if !retry.again(ctx, err) {
+			return delivered{err: err}
+		}
+	}
+}
+
+// again retries single records, in order; those that were delivered leave failed.
+func (d *deliverer) again(ctx context.Context, p piece, failed map[int]error, m string) {
+	if d.retry == nil || len(failed) == 0 {
+		return
+	}
+	for i := p.from; i < p.to; i++ {
+		err, bad := failed[i]
+		if !bad {
+			continue
+		}
+		retry := newAttempts(d.retry)
+		for attempt := 2; retry.again(ctx, err); attempt++ {
+			var one map[int]error
+			if one, err = d.once(ctx, p, i, i+1, attempt, m); err == nil {
+				err = one[i]
+			}
+			if err == nil {
+				break
+			}
+		}
+		if err == nil {
+			delete(failed, i)
+		} else {
+			failed[i] = err
+		}
+	}
+}
+
+func (d *deliverer) once(ctx context.Context, p piece, from, to, attempt int, m string) (failed map[int]error, err error) {
+	err = protect(func() (err error) {
+		failed, err = d.to.Deliver(ctx, p.batch, from, to, attempt, d.s.run.redelivers(p.batch), m)
+		return err
+	})
+	return failed, err
+}
+
+func (d *deliverer) flush(ctx context.Context) error {
+	retry := newAttempts(d.retry)
+	for {
+		err := protect(func() error { return d.to.Flush(ctx) })
+		if err == nil || !retry.again(ctx, err) {
+			return err
+		}
+	}
+}

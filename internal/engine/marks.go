@@ -1,0 +1,149 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/journal"
+)
+
+// maxMark bounds what a sink is asked to store.
+const maxMark = 4 << 10
+
+// marks is how far a sink has delivered, by input journal: the record id of the
+// last record. Its JSON is what the sink stores.
+type marks map[string]reached
+
+type reached struct {
+	Epoch journal.ID `json:"epoch"`
+	Seq   uint64     `json:"seq"`
+}
+
+// after returns the mark that is stored with a piece.
+func (m marks) after(p piece) (string, error) {
+	m[p.edge.journal] = reached{Epoch: p.batch.Epoch, Seq: p.batch.First + uint64(p.to) - 1}
+	b, err := json.Marshal(m)
+	if err == nil && len(b) > maxMark {
+		err = fmt.Errorf("the mark of %d inputs has %d bytes, limit %d; merge inputs before the sink", len(m), len(b), maxMark)
+	}
+	return string(b), err
+}
+
+// A MarkError says that a sink has stored a mark that this run's log does not
+// know.
+type MarkError struct {
+	Stage, Journal string
+	Seq            uint64
+	Reason         string
+}
+
+func (e *MarkError) Error() string {
+	return fmt.Sprintf("sink %s is ahead of the log: it has delivered up to %s:%d, %s; it was fed by another history of this run, and must be restored to match it",
+		e.Stage, e.Journal, e.Seq, e.Reason)
+}
+
+// reconcile gives receipts to what the sink's own mark proves and the log has
+// none for.
+func (w *sink) reconcile(stored string) error {
+	s := w.s
+	if len(stored) > maxMark {
+		return fmt.Errorf("the sink's mark has %d bytes, limit %d", len(stored), maxMark)
+	}
+	var m marks
+	if err := json.Unmarshal([]byte(stored), &m); err != nil {
+		return fmt.Errorf("the sink's mark is not one that Weir wrote: %w", err)
+	}
+	for _, e := range s.inputs {
+		at, ok := m[e.journal]
+		if !ok {
+			continue
+		}
+		w.marks[e.journal] = at
+		if err := s.contains(e, at); err != nil {
+			return err
+		}
+		if at.Seq <= e.ledger.last {
+			continue
+		}
+		from := e.ledger.last + 1
+		n := at.Seq - e.ledger.last
+		s.t.Consumed = append(s.t.Consumed, journal.Consumed{Kind: journal.Run, Journal: e.journal, From: from, To: at.Seq})
+		s.turn.items += int(n)
+		w.settled += n
+		w.open = append(w.open, evidence.Receipt{Status: receiptSuccess, Journal: e.journal, From: from, To: at.Seq, Source: "sink"})
+		e.jump(at.Seq)
+	}
+	if len(w.open) == 0 {
+		return nil
+	}
+	return w.commitReceipts()
+}
+
+// jump moves the reader over records that are accounted for elsewhere, before it
+// has read any.
+func (e *edge) jump(to uint64) {
+	e.ledger = ledger{count: to, last: to}
+	e.tail = to
+	e.consumed.Store(to)
+	e.follow()
+}
+
+// contains checks that the log has the record that a mark names.
+func (s *stage) contains(e *edge, at reached) error {
+	e.mu.Lock()
+	head := e.head
+	e.mu.Unlock()
+	refuse := func(why string) error {
+		return &MarkError{Stage: s.name, Journal: e.journal, Seq: at.Seq, Reason: why}
+	}
+	if at.Seq == 0 || at.Seq > head {
+		return refuse(fmt.Sprintf("and the log holds %d records", head))
+	}
+	epoch, err := s.authorOf(e, at.Seq)
+	if err != nil {
+		return err
+	}
+	if epoch != at.Epoch {
+		return refuse(fmt.Sprintf("written in epoch %v, and the log has it from epoch %v", at.Epoch, epoch))
+	}
+	return nil
+}
+
+// authorOf returns the epoch in which a record was placed.
+func (s *stage) authorOf(e *edge, seq uint64) (journal.ID, error) {
+	log := s.run.c.Log
+	from, err := log.Find(e.journal, seq)
+	if err != nil {
+		return journal.ID{}, fmt.Errorf("find %s:%d in the log: %w", e.journal, seq, err)
+	}
+	in, err := log.Read(from)
+	if err != nil {
+		return journal.ID{}, fmt.Errorf("read the log from %d: %w", from, err)
+	}
+	defer in.Close() //nolint:errcheck // it was only read
+	for {
+		entry, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return journal.ID{}, fmt.Errorf("%s:%d was placed and is not in the log", e.journal, seq)
+		}
+		if err != nil {
+			return journal.ID{}, fmt.Errorf("read the log for %s:%d: %w", e.journal, seq, err)
+		}
+		var t journal.Transition
+		if err := journal.Parse(entry.Body, &t); err != nil {
+			return journal.ID{}, fmt.Errorf("frame %d: %w", entry.LSN, err)
+		}
+		if t.Stage != e.from.name {
+			continue
+		}
+		for i := range t.Outputs {
+			o := &t.Outputs[i]
+			if o.Port == e.port.Name && o.First <= seq && seq < o.First+uint64(o.Count) {
+				return s.run.epochID(entry.Epoch), nil
+			}
+		}
+	}
+}

@@ -1,0 +1,278 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/journal"
+)
+
+// A sink is the worker of a stage that delivers. User code runs in a goroutine
+// of its own, one job at a time (deliverer.go).
+type sink struct {
+	s        *stage
+	receipts tally
+	note     string
+	phase    string
+	settled  uint64 // records with a receipt of success, whole run
+
+	out     *deliverer
+	started bool
+	opened  bool
+	busy    bool // a job is under way
+	closed  bool
+
+	held      []piece     // delivered, not flushed
+	heldN     int         // records in held
+	heldBytes int64       //
+	results   []delivered // of held, in the same order
+	since     time.Time   // when the oldest of held was delivered
+	open      []evidence.Receipt
+	awaits    journal.LSN // finalizing is placed here and not durable yet
+	marks     marks       // what a sink that stores marks will have stored
+	judged    bool        // the delivery contract was
+}
+
+// delivered is what became of a piece.
+type delivered struct {
+	failed map[int]error // single records
+	err    error         // all of it
+}
+
+// What a receipt says, and its phases when a sink puts its result in place.
+const (
+	receiptSuccess = "success"
+	receiptFailed  = "failed"
+	receiptPartial = "partial"
+
+	finalizing = "finalizing"
+	finalized  = "finalized"
+)
+
+func (w *sink) handle(m message) error {
+	switch m.kind {
+	case cmdPrepare:
+		w.started, w.busy = true, true
+		go w.out.loop()
+		w.out.start(job{kind: openJob, note: w.note})
+	case jobDone:
+		w.busy = false
+		return w.finished(w.out.job)
+	}
+	return nil
+}
+
+func (w *sink) idle() bool { return !w.busy && len(w.held) == 0 && !w.s.pendingInput() }
+
+func (w *sink) cut() bool { return !w.busy }
+
+func (w *sink) close() {
+	if !w.started {
+		return
+	}
+	w.s.cancel(nil)
+	if !w.busy {
+		if w.opened && !w.closed {
+			w.out.start(job{kind: closeJob})
+		}
+		w.out.end()
+	}
+	w.s.await(w.out.left)
+}
+
+// finished takes in what a job brought about.
+func (w *sink) finished(j *job) error {
+	s := w.s
+	switch j.kind {
+	case openJob:
+		if j.err != nil {
+			return fmt.Errorf("open the sink: %w", j.err)
+		}
+		w.opened = true
+		if j.hasMark && j.mark != "" {
+			if err := w.reconcile(j.mark); err != nil {
+				return err
+			}
+		}
+		s.move(running, "Opened")
+		s.reportRunning()
+	case deliverJob:
+		return w.delivered(j)
+	case flushJob:
+		if j.err != nil && s.ctx.Err() != nil {
+			return nil // cut short: unknown, so without a receipt
+		}
+		if j.err != nil {
+			return fmt.Errorf("flush the sink: %w", j.err)
+		}
+		return w.settle(j)
+	case prepareJob:
+		if j.err != nil {
+			return fmt.Errorf("prepare the sink's result: %w", j.err)
+		}
+		return w.phaseReceipt(finalizing, j.note)
+	case finishJob:
+		if j.err != nil {
+			return fmt.Errorf("put the sink's result in place: %w", j.err)
+		}
+		return w.phaseReceipt(finalized, j.note)
+	case closeJob:
+		w.closed = true
+		if j.err != nil {
+			s.run.log.Warn("sink did not close", attr("stage", s.name), attr("error", j.err.Error()))
+		}
+	}
+	return nil
+}
+
+// delivered notes the outcome of each piece of a delivery.
+func (w *sink) delivered(j *job) error {
+	s := w.s
+	for i, r := range j.results {
+		if r.err != nil && s.ctx.Err() != nil {
+			break // cut short: unknown, so without a receipt
+		}
+		if len(w.held) == 0 {
+			w.since = time.Now()
+		}
+		w.held = append(w.held, j.pieces[i])
+		w.results = append(w.results, r)
+		w.heldN += j.pieces[i].to - j.pieces[i].from
+		w.heldBytes += int64(len(j.pieces[i].batch.Raw))
+	}
+	if !w.out.holds {
+		return w.settle(j)
+	}
+	return nil
+}
+
+// settle writes receipts for what was delivered, and dead letters for what was
+// not.
+func (w *sink) settle(j *job) error {
+	s := w.s
+	var gave, failed error
+	for i, p := range w.held {
+		if gave, failed = w.account(p, &w.results[i]); gave != nil || failed != nil {
+			break
+		}
+	}
+	clear(w.held)
+	clear(w.results)
+	w.held, w.results, w.heldN, w.heldBytes = w.held[:0], w.results[:0], 0, 0
+	if s.turn.items > 0 {
+		if j.hasNote {
+			w.note = j.note
+			w.open[len(w.open)-1].Note = j.note
+		}
+		if err := w.commitReceipts(); err != nil {
+			return err
+		}
+	}
+	if failed != nil {
+		return failed
+	}
+	return gave
+}
+
+// commitReceipts places the open transition with its receipts.
+func (w *sink) commitReceipts() error {
+	for _, r := range w.open {
+		say(&w.s.author, &w.receipts, evidence.TypeReceipt, r)
+	}
+	clear(w.open)
+	w.open = w.open[:0]
+	if err := w.s.commit(journal.Urgent); err != nil {
+		return err
+	}
+	w.s.out.Store(w.settled)
+	return nil
+}
+
+// account consumes a piece and says what became of it.
+func (w *sink) account(p piece, r *delivered) (gave, failed error) {
+	s := w.s
+	first := p.batch.First
+	var bad []uint64
+	to := p.from
+	for i := p.from; i < p.to; i++ {
+		err := r.err
+		if err == nil {
+			err = r.failed[i]
+		}
+		if err != nil {
+			f := failureFrom(err)
+			action := s.node.OnError.Error
+			if f.Panic {
+				action = s.node.OnError.Panic
+			}
+			if action == plan.Fail || s.node.Dead == nil {
+				failed = &InputError{
+					Input: fmt.Sprintf("%s:%d", p.edge.journal, first+uint64(i)), Kind: f.Kind, Panic: f.Panic, Stack: f.Stack, Err: err,
+				}
+				break
+			}
+			at := s.turn.items + i - p.from
+			s.node.Turn.Base, s.node.Turn.Item = at, at
+			s.node.Sink.Bury(p.batch, i, f)
+			if err := s.node.Dead.Writer.Err(); err != nil {
+				return nil, fmt.Errorf("dead letter for %s:%d: %w", p.edge.journal, first+uint64(i), err)
+			}
+			s.turn.dead++
+			bad = append(bad, first+uint64(i))
+		}
+		s.budget.seen++
+		to = i + 1
+		if err != nil {
+			if gave = s.budget.spend(s.node.OnError.Budget); gave != nil {
+				break
+			}
+		}
+		if len(r.failed) == 0 && r.err == nil {
+			s.budget.seen += uint64(p.to - to)
+			to = p.to
+			break
+		}
+	}
+	if to > p.from {
+		w.receipt(p, to, bad)
+	}
+	return gave, failed
+}
+
+// receipt consumes records p.from to to-1, of which bad are dead letters.
+func (w *sink) receipt(p piece, to int, bad []uint64) {
+	s := w.s
+	s.consumeRun(p.edge, p.batch, p.from, to)
+	p.edge.step(to - p.from)
+	n := to - p.from
+	w.settled += uint64(n - len(bad))
+	status := receiptSuccess
+	switch {
+	case len(bad) == n:
+		status = receiptFailed
+	case len(bad) > 0:
+		status = receiptPartial
+	}
+	first := p.batch.First
+	from, last := first+uint64(p.from), first+uint64(to)-1
+	if k := len(w.open); k > 0 {
+		if r := &w.open[k-1]; r.Journal == p.edge.journal && r.To+1 == from && r.Status == status {
+			r.To = last
+			r.Failed = append(r.Failed, bad...)
+			return
+		}
+	}
+	w.open = append(w.open, evidence.Receipt{Status: status, Journal: p.edge.journal, From: from, To: last, Failed: bad})
+}
+
+func failureFrom(err error) *plan.Failure {
+	f := &plan.Failure{Err: err, Kind: event.KindOf(err)}
+	if p := (*PanicError)(nil); errors.As(err, &p) {
+		f.Panic, f.Stack = true, p.Stack
+	}
+	return f
+}

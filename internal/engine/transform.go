@@ -1,0 +1,336 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/journal"
+)
+
+// A transform is the worker of a stage that computes.
+type transform struct {
+	s      *stage
+	failed *InputError // the input that ends the stage, once what precedes it is placed
+	gave   error       // the budget that ends the stage, likewise
+}
+
+func (w *transform) handle(message) error { return nil }
+
+func (w *transform) cut() bool { return true }
+
+func (w *transform) close() {}
+
+func (w *transform) idle() bool {
+	return !w.s.pendingInput()
+}
+
+// pendingInput reports whether an input that the stage reads holds something for
+// it.
+func (s *stage) pendingInput() bool {
+	for _, e := range s.inputs {
+		if records, _ := e.used(); records > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// work makes one transition of what is at hand.
+func (w *transform) work() (bool, error) {
+	s := w.s
+	if s.full() {
+		return false, nil
+	}
+	if s.ending != 0 {
+		return true, w.atEnd()
+	}
+	if s.endingKnown() {
+		s.move(draining, "InputsEnded")
+		return true, nil
+	}
+	for again := true; again; {
+		again = false
+		for i := range s.inputs {
+			e := s.inputs[(s.next+i)%len(s.inputs)]
+			if s.declines(e) {
+				continue
+			}
+			took, err := w.take(e)
+			if err != nil {
+				return true, errors.Join(err, s.drop())
+			}
+			again = again || took
+			if w.stops() {
+				again = false
+				break
+			}
+		}
+	}
+	s.next = (s.next + 1) % len(s.inputs)
+	if w.failed == nil && w.gave == nil {
+		s.takeEnds()
+	}
+	if s.turn.items == 0 && w.failed == nil {
+		return false, nil
+	}
+	return true, w.finish()
+}
+
+// finish places the open transition.
+func (w *transform) finish() error {
+	s := w.s
+	if s.turn.items > 0 {
+		items := s.turn.items
+		err := s.commit(journal.Normal)
+		switch {
+		case errors.Is(err, journal.ErrTooLarge):
+			w.failed, w.gave = nil, nil
+			return w.tooLarge(items)
+		case err != nil:
+			return err
+		}
+		s.limit = turnRecords
+		s.sawEnds()
+	}
+	if w.failed != nil {
+		return w.failed
+	}
+	return w.gave
+}
+
+// stops reports whether the open transition takes nothing more.
+func (w *transform) stops() bool {
+	s := w.s
+	if w.failed != nil || w.gave != nil || s.turn.items >= s.limit {
+		return true
+	}
+	bytes, records := s.written()
+	return bytes >= turnBytes || records >= 4*turnRecords
+}
+
+// declines reports whether the stage does not read an input at present.
+func (s *stage) declines(e *edge) bool {
+	return e.saw != 0 || (phase(s.state.Load()) == hydrating && e.spec.Role != plan.TableAtEnd)
+}
+
+// take runs the handler over some records of one input.
+func (w *transform) take(e *edge) (bool, error) {
+	s := w.s
+	if err := e.fill(e.work); err != nil {
+		return false, err
+	}
+	h, from, ok := e.peek()
+	if !ok {
+		return false, nil
+	}
+	b := h.batch
+	to := min(b.N, from+min(pieceLimit, s.limit-s.turn.items))
+	s.node.Turn.Base = s.turn.items
+	next, dirty, f := s.node.Handler.Handle(e.input, b, from, to)
+	if next < from || next > to || (f == nil && next != to) {
+		return true, fmt.Errorf("handler of %s returned record %d for records %d to %d", s.name, next, from, to)
+	}
+	if next > from {
+		w.took(piece{edge: e, batch: b, from: from, to: next})
+	}
+	if f == nil {
+		return true, nil
+	}
+	return true, w.refused(e, b, next, dirty, f)
+}
+
+// took notes that a piece is part of the open transition.
+func (w *transform) took(p piece) {
+	s := w.s
+	s.turn.pieces = append(s.turn.pieces, p)
+	s.consumeRun(p.edge, p.batch, p.from, p.to)
+	s.budget.seen += uint64(p.to - p.from)
+	p.edge.step(p.to - p.from)
+}
+
+// refused deals with record i of b, which the handler did not accept.
+func (w *transform) refused(e *edge, b *plan.Batch, i int, dirty bool, f *plan.Failure) error {
+	s := w.s
+	if dirty {
+		if err := w.rerun(); err != nil {
+			return err
+		}
+	}
+	action := s.node.OnError.Error
+	if f.Panic {
+		action = s.node.OnError.Panic
+	}
+	if action == plan.Fail || s.node.Dead == nil {
+		w.failed = &InputError{
+			Input: fmt.Sprintf("%s:%d", e.journal, b.First+uint64(i)), Kind: f.Kind, Panic: f.Panic, Stack: f.Stack, Err: f.Err,
+		}
+		return nil
+	}
+	p := piece{edge: e, batch: b, from: i, to: i + 1, failure: f}
+	if err := w.bury(p); err != nil {
+		return err
+	}
+	w.took(p)
+	w.gave = s.budget.spend(s.node.OnError.Budget)
+	return nil
+}
+
+// bury writes a piece's record to the dead letters.
+func (w *transform) bury(p piece) error {
+	s := w.s
+	s.node.Turn.Base, s.node.Turn.Item = s.turn.items, s.turn.items
+	s.node.Handler.Bury(p.edge.input, p.batch, p.from, p.failure)
+	s.turn.dead++
+	if err := s.node.Dead.Writer.Err(); err != nil {
+		return fmt.Errorf("dead letter for %s:%d: %w", p.edge.journal, p.batch.First+uint64(p.from), err)
+	}
+	return nil
+}
+
+// rerun brings the open transition back to where it was before an input that
+// left half of a change behind.
+func (w *transform) rerun() error {
+	s := w.s
+	if err := s.revert(); err != nil {
+		return err
+	}
+	for _, p := range s.ports {
+		p.Writer.Rollback(0)
+	}
+	items, dead := 0, s.turn.dead
+	s.turn.dead = 0
+	end := s.turn.items
+	for _, p := range s.turn.pieces {
+		s.turn.items = items
+		if p.failure != nil {
+			if err := w.bury(p); err != nil {
+				return err
+			}
+		} else {
+			s.node.Turn.Base = items
+			next, _, f := s.node.Handler.Handle(p.edge.input, p.batch, p.from, p.to)
+			if f != nil || next != p.to {
+				return fmt.Errorf("handler is not deterministic: it accepted %s:%d and then refused it: %w",
+					p.edge.journal, p.batch.First+uint64(next), failureOf(f))
+			}
+		}
+		items += p.to - p.from
+	}
+	s.turn.items, s.turn.dead = end, dead
+	return nil
+}
+
+func failureOf(f *plan.Failure) error {
+	if f == nil || f.Err == nil {
+		return errors.New("no cause was given")
+	}
+	return f.Err
+}
+
+// tooLarge makes the next transition smaller, after one of so many items was
+// refused; a single input that is too large is buried.
+func (w *transform) tooLarge(items int) error {
+	s := w.s
+	if items > 1 && s.limit > 1 {
+		s.limit = max(1, min(items, s.limit)/2)
+		return nil
+	}
+	for i := range s.inputs {
+		e := s.inputs[(s.next+len(s.inputs)-1+i)%len(s.inputs)]
+		if s.declines(e) {
+			continue
+		}
+		h, at, ok := e.peek()
+		if !ok {
+			continue
+		}
+		err := w.refused(e, h.batch, at, false, &plan.Failure{Kind: event.KindTooLarge, Err: journal.ErrTooLarge})
+		if err != nil {
+			return err
+		}
+		return w.finish()
+	}
+	return fmt.Errorf("%w: what follows from no input", journal.ErrTooLarge)
+}
+
+// takeEnds notes, in the open transition, the ends that come next on the inputs.
+func (s *stage) takeEnds() {
+	for _, e := range s.inputs {
+		if s.declines(e) {
+			continue
+		}
+		if end, ok := e.ended(); ok {
+			s.consumeOther(journal.Consumed{Kind: journal.Ended, Journal: e.journal, End: end.kind})
+			e.sees = end.kind
+		}
+	}
+}
+
+// sawEnds follows from the ends that the placed transition noted.
+func (s *stage) sawEnds() {
+	for _, e := range s.inputs {
+		if e.sees != 0 {
+			e.saw, e.sees = e.sees, 0
+		}
+	}
+	if phase(s.state.Load()) == hydrating && !s.hydrates() {
+		s.move(running, "TablesRead")
+		for _, e := range s.inputs {
+			if e.saw == 0 {
+				e.follow()
+			}
+		}
+	}
+}
+
+// endingKnown reports whether the stage has nothing more to read, and settles
+// how its own journals will end: as the worst of its inputs.
+func (s *stage) endingKnown() bool {
+	worst, tables, open := journal.EndKind(0), journal.EndKind(0), 0
+	for _, e := range s.inputs {
+		worst = max(worst, e.saw)
+		if e.spec.Role == plan.TableAtEnd {
+			tables = max(tables, e.saw)
+		}
+		if e.saw == 0 && !(e.spec.Role != plan.TableAtEnd && phase(s.state.Load()) == hydrating) {
+			open++
+		}
+	}
+	if open > 0 || (phase(s.state.Load()) == hydrating && tables <= journal.Natural) {
+		return false
+	}
+	s.ending = worst
+	return true
+}
+
+// atEnd emits what the end of input brings, one transition at a time, and then
+// ends the stage.
+func (w *transform) atEnd() error {
+	s := w.s
+	if s.ending != journal.Natural || s.ender == nil || s.endTab.done {
+		return s.end(s.ending)
+	}
+	s.node.Turn.Base, s.node.Turn.Item = 0, -1
+	last, done, f := s.ender.AtEnd(s.endTab.last(), s.atEndFull)
+	if f != nil {
+		return &InputError{Input: "the end of its input", Kind: f.Kind, Panic: f.Panic, Stack: f.Stack, Err: failureOf(f)}
+	}
+	if _, records := s.written(); records > 0 {
+		s.endTab.set(last)
+		if err := s.commit(journal.Normal); err != nil {
+			return err
+		}
+	} else if !done {
+		return fmt.Errorf("the handler of %s emitted nothing at the end and is not done", s.name)
+	}
+	s.endTab.done = done
+	return nil
+}
+
+// atEndFull tells an Ender that its transition is large enough.
+func (s *stage) atEndFull() bool {
+	bytes, records := s.written()
+	return bytes >= turnBytes || records >= turnRecords
+}
