@@ -22,6 +22,8 @@ type author struct {
 	enc  journal.Encoder
 	sys  tally // what supervisors say
 	said []saying
+
+	selfCheck bool // each transition is a checkpoint: nothing but sys is remembered
 }
 
 // A saying is evidence that waits for the next transition.
@@ -94,6 +96,11 @@ func (a *author) reset() {
 func (a *author) place(ctx context.Context, log journal.Log, u journal.Urgency, now time.Time) (lsn journal.LSN, size int, err error) {
 	a.t.Stage, a.t.Number, a.t.Time = a.name, a.number+1, now
 	a.speak()
+	if a.selfCheck {
+		a.t.Check = &journal.Checkpoint{
+			Ports: []journal.End{{Port: a.sys.port, Count: a.sys.count, Digest: a.sys.digest}}, At: a.last,
+		}
+	}
 	frames, err := a.enc.Encode(&a.t)
 	if err == nil {
 		lsn, err = log.Append(ctx, u, frames...)

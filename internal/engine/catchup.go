@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
 )
 
 // A catchup reads the journal of an edge from the log: because its reader
 // declined it so far, or because an epoch began with the reader behind.
 type catchup struct {
-	in      journal.Reader // nil until it is needed
-	parts   []*plan.Batch  // of a transition that is not read to its last frame
-	joining bool           // the edge is live again; read up to liveFrom
+	in      journal.Reader            // nil until it is needed
+	placed  *journal.TransitionReader // over in
+	joining bool                      // the edge is live again; read up to liveFrom
 }
 
 // deferred makes the edge one that its reader does not read for now: it takes no
@@ -55,7 +54,7 @@ func (e *edge) catchUp(at mark) error {
 		}
 	}
 	for at.batch >= len(e.local) {
-		if err := e.nextFrame(); err != nil {
+		if err := e.nextTransition(); err != nil {
 			return err
 		}
 	}
@@ -85,70 +84,37 @@ func (e *edge) openLog() error {
 	if e.behind.in, err = log.Read(from); err != nil {
 		return fmt.Errorf("read the log from %d for %s: %w", from, e.name, err)
 	}
+	e.behind.placed = journal.Transitions(e.behind.in)
 	return nil
 }
 
-// nextFrame reads one frame and takes from it what is of this journal.
-func (e *edge) nextFrame() error {
-	c := e.behind
-	entry, err := c.in.Next()
-	if errors.Is(err, io.EOF) {
+// nextTransition reads one transition and takes from it what is of this journal.
+func (e *edge) nextTransition() error {
+	var p journal.Placed
+	if err := e.behind.placed.Next(&p); errors.Is(err, io.EOF) {
 		return fmt.Errorf("the log ends before %s:%d, which was placed", e.journal, e.tail+1)
-	}
-	if err != nil {
+	} else if err != nil {
 		return fmt.Errorf("read the log for %s: %w", e.name, err)
 	}
-	var t journal.Transition
-	if err := journal.Parse(entry.Body, &t); err != nil {
-		return fmt.Errorf("frame %d: %w", entry.LSN, err)
-	}
-	if t.Stage == e.from.name {
-		// Batches keep what they are decoded from; the reader reuses its memory.
-		if err := journal.Parse(bytes.Clone(entry.Body), &t); err != nil {
-			return fmt.Errorf("frame %d: %w", entry.LSN, err)
-		}
-		for i := range t.Outputs {
-			if t.Outputs[i].Port != e.port.Name {
-				continue
-			}
-			b, err := e.decode(&t, &t.Outputs[i], entry)
-			if err != nil {
-				return err
-			}
-			if b != nil {
-				c.parts = append(c.parts, b)
-			}
-		}
-	}
-	if entry.More {
+	if p.Stage != e.from.name {
 		return nil
 	}
-	for _, b := range c.parts {
-		b.LSN = entry.LSN
+	for i := range p.Outputs {
+		o := &p.Outputs[i]
+		if o.Port != e.port.Name || o.First+uint64(o.Count) <= e.tail+1 {
+			continue
+		}
+		o.Records = bytes.Clone(o.Records) // the reader reuses its memory, the batch may keep this
+		b, err := e.port.Decoder.Decode(e.journal, o, e.tail+1)
+		if err != nil {
+			return fmt.Errorf("frame %d: decode %s from sequence %d: %w", p.Last, e.journal, o.First, err)
+		}
+		if b == nil || b.N == 0 {
+			continue
+		}
+		b.Journal, b.LSN, b.Epoch, b.Recorded = e.journal, p.Last, e.to.run.epochID(p.Epoch), p.Time.UnixNano()
 		e.local = append(e.local, held{raw: b})
 		e.adopt(&e.local[len(e.local)-1])
 	}
-	clear(c.parts)
-	c.parts = c.parts[:0]
 	return nil
-}
-
-// decode makes the batch that readers got when the frame was placed.
-func (e *edge) decode(t *journal.Transition, o *journal.Output, entry journal.Entry) (*plan.Batch, error) {
-	next := e.tail + 1
-	if n := len(e.behind.parts); n > 0 {
-		next = e.behind.parts[n-1].Last() + 1
-	}
-	if o.First+uint64(o.Count) <= next {
-		return nil, nil
-	}
-	b, err := e.port.Decoder.Decode(e.journal, o, next)
-	if err != nil {
-		return nil, fmt.Errorf("frame %d: decode %s from sequence %d: %w", entry.LSN, e.journal, o.First, err)
-	}
-	if b == nil || b.N == 0 {
-		return nil, nil
-	}
-	b.Journal, b.Epoch, b.Recorded = e.journal, e.to.run.epochID(entry.Epoch), t.Time.UnixNano()
-	return b, nil
 }

@@ -1,11 +1,13 @@
 package engine
 
 import (
-	"fmt"
+	"slices"
 	"time"
 
+	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/supervise"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -15,53 +17,38 @@ func (w *sink) work() (bool, error) {
 	if w.busy || !w.opened {
 		return false, nil
 	}
-	if w.awaits > 0 {
-		if !s.durable(w.awaits, w.awaits) {
-			return false, nil
-		}
-		w.awaits = 0
-		return w.start(job{kind: finishJob})
-	}
-	if s.ending != 0 {
-		return w.atEnd()
-	}
 	now := time.Now()
 	due := w.flushDue()
 	if len(w.held) > 0 && (w.overfull() || (s.node.Flush > 0 && !now.Before(due))) {
-		return w.start(job{kind: flushJob})
+		w.start(job{kind: flushJob})
+		return true, nil
 	}
 	j, err := w.gather()
 	if err != nil {
 		return true, err
 	}
 	if len(j.pieces) > 0 {
-		return w.start(j)
+		w.start(j)
+		return true, nil
 	}
 	if len(w.held) > 0 {
 		if s.node.Flush > 0 && !s.anyEnded() {
 			s.wakeAt = due
 			return false, nil
 		}
-		return w.start(job{kind: flushJob})
+		w.start(job{kind: flushJob})
+		return true, nil
 	}
 	s.takeEnds()
 	if s.turn.items == 0 {
 		return false, nil
 	}
-	if err := s.commit(journal.Urgent); err != nil {
-		return true, err
-	}
-	s.sawEnds()
-	if s.endingKnown() {
-		s.move(draining, "InputsEnded")
-	}
-	return true, nil
+	return true, s.commit(journal.Urgent)
 }
 
-func (w *sink) start(j job) (bool, error) {
+func (w *sink) start(j job) {
 	w.busy = true
 	w.out.start(j)
-	return true, nil
 }
 
 func (w *sink) flushDue() time.Time { return w.since.Add(w.s.node.Flush) }
@@ -145,29 +132,29 @@ func (s *stage) durable(lsn, want journal.LSN) bool {
 	return false
 }
 
-// atEnd does what the end of its inputs asks of a sink: a natural end puts the
-// result in place, in steps that a crash may come between.
-func (w *sink) atEnd() (bool, error) {
-	s := w.s
-	if s.ending == journal.Natural && w.out.finishes {
-		switch w.phase {
-		case "":
-			return w.start(job{kind: prepareJob})
-		case finalizing:
-			return w.start(job{kind: finishJob})
-		}
+// drain decides the delivery contract. Nothing is held when the inputs ended.
+func (w *sink) drain() (did, done bool, err error) {
+	if w.busy {
+		return false, false, nil
 	}
-	if !w.closed {
-		return w.start(job{kind: closeJob})
+	return true, w.judge(), w.s.flushSaid()
+}
+
+// output puts the result in place, in steps that a crash may come between.
+func (w *sink) output() (did, done bool, err error) {
+	switch {
+	case w.busy:
+		return false, false, nil
+	case !w.out.finishes || w.phase == finalized:
+		return false, true, nil
+	case w.phase == "":
+		w.start(job{kind: prepareJob})
+		return true, false, nil
+	case !w.s.durable(w.awaits, w.awaits):
+		return false, false, nil
 	}
-	if !w.judged {
-		w.judged = true
-		w.judgeDelivery()
-	}
-	if s.stuck {
-		return false, nil
-	}
-	return true, s.end(s.ending)
+	w.start(job{kind: finishJob})
+	return true, false, nil
 }
 
 // phaseReceipt records a step of putting the result in place.
@@ -184,23 +171,21 @@ func (w *sink) phaseReceipt(phase, note string) error {
 	return nil
 }
 
-// judgeDelivery checks that everything consumed has a receipt.
-func (w *sink) judgeDelivery() {
+// judge decides the delivery contract: everything consumed has a receipt. It
+// reports whether the stage may go on.
+func (w *sink) judge() bool {
 	s := w.s
-	var consumed uint64
-	for _, e := range s.inputs {
-		consumed += e.ledger.count
+	for i, d := range w.accounts {
+		if v := d.End(); v.State == contract.Fail || i+1 == len(w.accounts) {
+			return s.judge(deliveryGate(s), v, s.rules.Ending() == supervise.Natural, true, "")
+		}
 	}
-	c := evidence.Contract{
-		Contract: "delivery", To: s.name, Gates: true, Final: s.ending == journal.Natural, Passed: true,
-		Writer: evidence.Side{Count: consumed}, Reader: evidence.Side{Count: w.settled + s.deadCount()},
-	}
-	if c.Writer.Count != c.Reader.Count {
-		c.Passed = false
-		c.Reason = fmt.Sprintf("%d inputs were consumed, and %d have a receipt", c.Writer.Count, c.Reader.Count)
-	}
-	s.judge(deliveryContract(s), c)
-	s.stuck = !c.Passed
+	return true
+}
+
+// inputOf returns the index of the input that reads a journal.
+func (s *stage) inputOf(name string) int {
+	return slices.IndexFunc(s.inputs, func(e *edge) bool { return e.journal == name })
 }
 
 // deadCount is how many dead letters the stage wrote in the whole run.

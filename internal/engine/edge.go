@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/wire"
 	"github.com/weirflow/weir/journal"
@@ -58,12 +59,12 @@ type reader struct {
 	ahead mark   // of a sink: what is out for delivery or delivered
 	tail  uint64 // sequence of the last record in local or consumed
 
-	ledger ledger          // of what is consumed
-	saw    journal.EndKind // the end that is consumed; zero if none
-	sees   journal.EndKind // the end that the open transition consumes
-	behind *catchup        // not nil while the log is read
-
-	violation *violation // set once, when the ledgers part
+	cursor  uint64           // last sequence consumed
+	account *contract.Reader // of what is consumed; nil until the digest before it is known
+	failed  bool             // the two sides part
+	saw     journal.EndKind  // the end that is consumed; zero if none
+	sees    journal.EndKind  // the end that the open transition consumes
+	behind  *catchup         // not nil while the log is read
 }
 
 // held is a batch in the reader's hands.
@@ -224,10 +225,12 @@ func (e *edge) step(n int) {
 func (e *edge) undo() { e.work = e.done }
 
 // settle makes everything before work consumed: the transition was placed. It
-// compares the ledgers wherever the writer's frame ended.
-func (e *edge) settle() {
+// compares the ledgers wherever the writer's frame ended, and returns a verdict
+// that fails once, when they part.
+func (e *edge) settle() contract.Verdict {
+	var verdict contract.Verdict
 	if e.done == e.work {
-		return
+		return verdict
 	}
 	var bytes int64
 	for i := e.done.batch; i <= e.work.batch && i < len(e.local); i++ {
@@ -240,13 +243,10 @@ func (e *edge) settle() {
 			to = e.work.record
 		}
 		if to > from {
-			e.ledger.add(h.raw, from, to)
+			verdict = e.accountFor(h.raw, from, to)
 		}
 		if to == h.raw.N {
 			bytes += h.bytes
-			if v := e.ledger.compare(h.raw); v != nil && e.violation == nil {
-				e.violation = v
-			}
 		}
 	}
 	e.ahead.batch -= e.work.batch
@@ -258,11 +258,68 @@ func (e *edge) settle() {
 	e.local = e.local[:rest]
 	e.done = mark{record: e.work.record}
 	e.work = e.done
-	e.consumed.Store(e.ledger.last)
+	e.consumed.Store(e.cursor)
 	if bytes > 0 {
 		e.consumedBytes.Add(bytes)
 	}
 	e.release()
+	if e.failed || verdict.State != contract.Fail {
+		return contract.Verdict{}
+	}
+	e.failed = true
+	return verdict
+}
+
+// accountFor adds records from to to-1 of b to the reader's account.
+func (e *edge) accountFor(b *plan.Batch, from, to int) contract.Verdict {
+	first := b.First + uint64(from)
+	if e.account == nil {
+		e.account = contract.NewReader(e.subject(), before(b, from))
+	}
+	v := e.account.Consume(first, b.CRCs[from:to])
+	if to == b.N && v.State != contract.Fail {
+		v = e.account.FrameEnd(contract.Ledger{Count: b.Last(), Last: b.Last(), Digest: wire.Digest(b.Digest)})
+	}
+	e.cursor = first + uint64(to-from) - 1
+	return v
+}
+
+// before is the writer's ledger before record i of b. A reader that resumes in
+// the middle of a journal takes it for its own, so that the first frame that it
+// reads is compared with itself and all that follow with the writer.
+func before(b *plan.Batch, i int) contract.Ledger {
+	rest := wire.Digest(0)
+	for k := i; k < b.N; k++ {
+		rest = rest.Add(b.First+uint64(k), b.CRCs[k])
+	}
+	seq := b.First + uint64(i) - 1
+	return contract.Ledger{Count: seq, Last: seq, Digest: wire.Digest(b.Digest) - rest}
+}
+
+func (e *edge) subject() contract.Subject {
+	return contract.Subject{Upstream: e.journal, Reader: e.to.name}
+}
+
+// verdict is what can be said of the edge now.
+func (e *edge) verdict() contract.Verdict {
+	if e.account == nil {
+		at := contract.Ledger{Count: e.cursor, Last: e.cursor}
+		return contract.NewReader(e.subject(), at).Verdict()
+	}
+	return e.account.Verdict()
+}
+
+// judge compares with the writer's totals.
+func (e *edge) judge(end ending) contract.Verdict {
+	w := contract.Ledger{Count: end.count, Last: end.count, Digest: wire.Digest(end.digest)}
+	if e.account == nil { // nothing was read in this epoch: the digest is the writer's
+		at := contract.Ledger{Count: e.cursor, Last: e.cursor}
+		if e.cursor == end.count {
+			at = w
+		}
+		e.account = contract.NewReader(e.subject(), at)
+	}
+	return e.account.End(w)
 }
 
 // ended returns the end of the journal once every record before it is at hand
@@ -275,49 +332,4 @@ func (e *edge) ended() (ending, bool) {
 	end, rest := e.end, len(e.queue)
 	e.mu.Unlock()
 	return end, end.kind != 0 && rest == 0
-}
-
-// A ledger is a reader's own account of a journal.
-type ledger struct {
-	count, last, digest uint64
-	based               bool // digest covers the journal from its beginning
-	skipped             *violation
-}
-
-// add accounts for records from to to-1 of b.
-func (l *ledger) add(b *plan.Batch, from, to int) {
-	first := b.First + uint64(from)
-	if first != l.last+1 && l.skipped == nil {
-		l.skipped = &violation{at: min(first, l.last+1), reason: "records do not follow each other"}
-	}
-	if !l.based { // resumed: begin with what the writer had before the rest of this frame
-		rest := wire.Digest(0)
-		for i := from; i < b.N; i++ {
-			rest = rest.Add(b.First+uint64(i), b.CRCs[i])
-		}
-		l.digest, l.based = b.Digest-uint64(rest), true
-	}
-	d := wire.Digest(l.digest)
-	for i := from; i < to; i++ {
-		d = d.Add(b.First+uint64(i), b.CRCs[i])
-	}
-	l.digest = uint64(d)
-	l.count += uint64(to - from)
-	l.last = b.First + uint64(to) - 1
-}
-
-// compare checks the ledger at the end of a frame of the writer.
-func (l *ledger) compare(b *plan.Batch) *violation {
-	switch {
-	case l.skipped != nil:
-		v := *l.skipped
-		v.writer, v.reader = side(b.Last(), b.Digest), side(l.count, l.digest)
-		return &v
-	case l.count != b.Last() || l.digest != b.Digest:
-		return &violation{
-			at: b.First, reason: "the reader's digest is not the writer's",
-			writer: side(b.Last(), b.Digest), reader: side(l.count, l.digest),
-		}
-	}
-	return nil
 }

@@ -15,10 +15,10 @@ var endTableKey = []byte("last")
 
 // An endTable is that table.
 type endTable struct {
-	now, committed   []byte // the last key; nil before the first
-	changed          bool
-	placed           journal.LSN
-	done             bool // there is nothing more; of this epoch
+	now, committed []byte // the last key; nil before the first
+	changed        bool
+	placed         journal.LSN
+	done           bool // there is nothing more; of this epoch
 }
 
 var _ plan.Table = (*endTable)(nil)

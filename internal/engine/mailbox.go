@@ -8,7 +8,8 @@ import "sync"
 type mailbox[M any] struct {
 	mu    sync.Mutex // guards items; never held in a wait
 	items []M
-	spare []M           // what the owner drained last; the owner's
+	taken []M           // out of items, the owner's
+	at    int           // of taken: read up to here, the owner's
 	wake  chan struct{} // anyone sends without waiting, the owner receives, nobody closes; capacity 1 because one look sees everything
 }
 
@@ -32,13 +33,18 @@ func (m *mailbox[M]) poke() {
 	}
 }
 
-// drain returns what was posted; it is valid until the next call.
-func (m *mailbox[M]) drain() []M {
-	m.mu.Lock()
-	items := m.items
-	clear(m.spare)
-	m.items = m.spare[:0]
-	m.mu.Unlock()
-	m.spare = items
-	return items
+// next takes the oldest message; ok is false if there is none.
+func (m *mailbox[M]) next() (msg M, ok bool) {
+	if m.at == len(m.taken) {
+		clear(m.taken)
+		m.at = 0
+		m.mu.Lock()
+		m.taken, m.items = m.items, m.taken[:0]
+		m.mu.Unlock()
+		if len(m.taken) == 0 {
+			return msg, false
+		}
+	}
+	m.at++
+	return m.taken[m.at-1], true
 }

@@ -65,18 +65,19 @@ func (w *sink) reconcile(stored string) error {
 		if err := s.contains(e, at); err != nil {
 			return err
 		}
-		if at.Seq <= e.ledger.last {
+		if at.Seq <= e.cursor {
 			continue
 		}
-		from := e.ledger.last + 1
-		n := at.Seq - e.ledger.last
+		from := e.cursor + 1
+		n := at.Seq - e.cursor
 		s.t.Consumed = append(s.t.Consumed, journal.Consumed{Kind: journal.Run, Journal: e.journal, From: from, To: at.Seq})
 		s.turn.items += int(n)
 		w.settled += n
-		w.open = append(w.open, evidence.Receipt{Status: receiptSuccess, Journal: e.journal, From: from, To: at.Seq, Source: "sink"})
+		w.accounts[e.input].Accept(from, at.Seq)
+		w.drafts = append(w.drafts, evidence.Receipt{Status: receiptSuccess, Journal: e.journal, From: from, To: at.Seq, Source: "sink"})
 		e.jump(at.Seq)
 	}
-	if len(w.open) == 0 {
+	if len(w.drafts) == 0 {
 		return nil
 	}
 	return w.commitReceipts()
@@ -85,10 +86,8 @@ func (w *sink) reconcile(stored string) error {
 // jump moves the reader over records that are accounted for elsewhere, before it
 // has read any.
 func (e *edge) jump(to uint64) {
-	e.ledger = ledger{count: to, last: to}
-	e.tail = to
+	e.cursor, e.tail = to, to
 	e.consumed.Store(to)
-	e.follow()
 }
 
 // contains checks that the log has the record that a mark names.
@@ -124,25 +123,18 @@ func (s *stage) authorOf(e *edge, seq uint64) (journal.ID, error) {
 		return journal.ID{}, fmt.Errorf("read the log from %d: %w", from, err)
 	}
 	defer in.Close() //nolint:errcheck // it was only read
+	transitions := journal.Transitions(in)
 	for {
-		entry, err := in.Next()
-		if errors.Is(err, io.EOF) {
+		var p journal.Placed
+		if err := transitions.Next(&p); errors.Is(err, io.EOF) {
 			return journal.ID{}, fmt.Errorf("%s:%d was placed and is not in the log", e.journal, seq)
-		}
-		if err != nil {
+		} else if err != nil {
 			return journal.ID{}, fmt.Errorf("read the log for %s:%d: %w", e.journal, seq, err)
 		}
-		var t journal.Transition
-		if err := journal.Parse(entry.Body, &t); err != nil {
-			return journal.ID{}, fmt.Errorf("frame %d: %w", entry.LSN, err)
-		}
-		if t.Stage != e.from.name {
-			continue
-		}
-		for i := range t.Outputs {
-			o := &t.Outputs[i]
-			if o.Port == e.port.Name && o.First <= seq && seq < o.First+uint64(o.Count) {
-				return s.run.epochID(entry.Epoch), nil
+		for i := range p.Outputs {
+			o := &p.Outputs[i]
+			if p.Stage == e.from.name && o.Port == e.port.Name && o.First <= seq && seq < o.First+uint64(o.Count) {
+				return s.run.epochID(p.Epoch), nil
 			}
 		}
 	}

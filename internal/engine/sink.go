@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/supervise"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -26,15 +28,15 @@ type sink struct {
 	busy    bool // a job is under way
 	closed  bool
 
-	held      []piece     // delivered, not flushed
-	heldN     int         // records in held
-	heldBytes int64       //
-	results   []delivered // of held, in the same order
-	since     time.Time   // when the oldest of held was delivered
-	open      []evidence.Receipt
-	awaits    journal.LSN // finalizing is placed here and not durable yet
-	marks     marks       // what a sink that stores marks will have stored
-	judged    bool        // the delivery contract was
+	held      []piece              // delivered, not flushed
+	heldN     int                  // records in held
+	heldBytes int64                //
+	results   []delivered          // of held, in the same order
+	since     time.Time            // when the oldest of held was delivered
+	drafts    []evidence.Receipt   // of the open transition
+	awaits    journal.LSN          // finalizing is placed here and not durable yet
+	accounts  []*contract.Delivery // by input
+	marks     marks                // what a sink that stores marks will have stored
 }
 
 // delivered is what became of a piece.
@@ -53,13 +55,19 @@ const (
 	finalized  = "finalized"
 )
 
+func (w *sink) open() error {
+	w.started = true
+	go w.out.loop()
+	w.start(job{kind: openJob, note: w.note})
+	return nil
+}
+
+func (w *sink) read()  {}
+func (w *sink) pause() {}
+func (w *sink) stop()  {}
+
 func (w *sink) handle(m message) error {
-	switch m.kind {
-	case cmdPrepare:
-		w.started, w.busy = true, true
-		go w.out.loop()
-		w.out.start(job{kind: openJob, note: w.note})
-	case jobDone:
+	if m.kind == jobDone {
 		w.busy = false
 		return w.finished(w.out.job)
 	}
@@ -70,18 +78,22 @@ func (w *sink) idle() bool { return !w.busy && len(w.held) == 0 && !w.s.pendingI
 
 func (w *sink) cut() bool { return !w.busy }
 
-func (w *sink) close() {
-	if !w.started {
-		return
+func (w *sink) close() bool {
+	switch {
+	case w.closed, !w.opened:
+		return true
+	case w.busy:
+		return !w.s.giveUp.IsZero() // left behind
 	}
-	w.s.cancel(nil)
-	if !w.busy {
-		if w.opened && !w.closed {
-			w.out.start(job{kind: closeJob})
-		}
+	w.start(job{kind: closeJob})
+	return false
+}
+
+func (w *sink) leave() {
+	if w.started {
 		w.out.end()
+		w.s.await(w.out.left)
 	}
-	w.s.await(w.out.left)
 }
 
 // finished takes in what a job brought about.
@@ -98,8 +110,7 @@ func (w *sink) finished(j *job) error {
 				return err
 			}
 		}
-		s.move(running, "Opened")
-		s.reportRunning()
+		s.raise(supervise.StageInput{Event: supervise.Ready})
 	case deliverJob:
 		return w.delivered(j)
 	case flushJob:
@@ -166,7 +177,7 @@ func (w *sink) settle(j *job) error {
 	if s.turn.items > 0 {
 		if j.hasNote {
 			w.note = j.note
-			w.open[len(w.open)-1].Note = j.note
+			w.drafts[len(w.drafts)-1].Note = j.note
 		}
 		if err := w.commitReceipts(); err != nil {
 			return err
@@ -180,11 +191,12 @@ func (w *sink) settle(j *job) error {
 
 // commitReceipts places the open transition with its receipts.
 func (w *sink) commitReceipts() error {
-	for _, r := range w.open {
+	for _, r := range w.drafts {
+		w.accounts[w.s.inputOf(r.Journal)].Receipt(r.From, r.To)
 		say(&w.s.author, &w.receipts, evidence.TypeReceipt, r)
 	}
-	clear(w.open)
-	w.open = w.open[:0]
+	clear(w.drafts)
+	w.drafts = w.drafts[:0]
 	if err := w.s.commit(journal.Urgent); err != nil {
 		return err
 	}
@@ -247,6 +259,7 @@ func (w *sink) account(p piece, r *delivered) (gave, failed error) {
 func (w *sink) receipt(p piece, to int, bad []uint64) {
 	s := w.s
 	s.consumeRun(p.edge, p.batch, p.from, to)
+	w.accounts[p.edge.input].Accept(p.batch.First+uint64(p.from), p.batch.First+uint64(to)-1)
 	p.edge.step(to - p.from)
 	n := to - p.from
 	w.settled += uint64(n - len(bad))
@@ -259,14 +272,14 @@ func (w *sink) receipt(p piece, to int, bad []uint64) {
 	}
 	first := p.batch.First
 	from, last := first+uint64(p.from), first+uint64(to)-1
-	if k := len(w.open); k > 0 {
-		if r := &w.open[k-1]; r.Journal == p.edge.journal && r.To+1 == from && r.Status == status {
+	if k := len(w.drafts); k > 0 {
+		if r := &w.drafts[k-1]; r.Journal == p.edge.journal && r.To+1 == from && r.Status == status {
 			r.To = last
 			r.Failed = append(r.Failed, bad...)
 			return
 		}
 	}
-	w.open = append(w.open, evidence.Receipt{Status: status, Journal: p.edge.journal, From: from, To: last, Failed: bad})
+	w.drafts = append(w.drafts, evidence.Receipt{Status: status, Journal: p.edge.journal, From: from, To: last, Failed: bad})
 }
 
 func failureFrom(err error) *plan.Failure {

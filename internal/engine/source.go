@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"runtime/debug"
 
-	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/supervise"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -17,19 +18,18 @@ import (
 type source struct {
 	s      *stage
 	ctx    context.Context //nolint:containedctx // ends reading
-	stop   context.CancelFunc
-	answer chan bool // the stage sends whether to read on, once for each batch; capacity 1 so that it never waits
+	end    context.CancelFunc
+	answer chan bool     // the stage sends whether to read on, once for each batch; capacity 1 so that it never waits
 	gone   chan struct{} // closed by the stage when nothing will be answered
 	left   chan struct{} // closed by the reading goroutine
 
-	started, ackStarted bool // the goroutines were started
-	judged              bool // the source contract was
+	started bool // the goroutines were
 
 	next     *plan.Read // read, not placed yet
 	held     bool       // placed, but reading is paused: the answer waits
-	reading  bool       // the goroutine runs
-	stopping bool       // reading was told to end
-	ended    bool       // reading has ended
+	paused   bool
+	reading  bool // the goroutine runs
+	stopping bool // reading was told to end
 
 	expect      int64 // how many records there should be; of the reading goroutine until it ended
 	expectKnown bool
@@ -40,102 +40,91 @@ type source struct {
 
 func newSource(s *stage) *source {
 	w := &source{s: s, answer: make(chan bool, 1), gone: make(chan struct{}), left: make(chan struct{})}
-	w.ctx, w.stop = context.WithCancel(s.ctx)
+	w.ctx, w.end = context.WithCancel(s.ctx)
 	if ack := s.node.Source.Ack(); ack != nil {
 		w.acks = newAcker(s, ack)
 	}
 	return w
 }
 
-func (w *source) handle(m message) error {
-	s := w.s
-	switch m.kind {
-	case cmdPrepare:
-		s.move(ready, "Prepare")
-		s.run.tell(signal{event: sourceReady, name: s.name})
-	case cmdStart:
-		if w.reading || w.ended || s.ending != 0 {
-			return nil
-		}
-		s.move(running, "Start")
-		s.reportRunning()
-		w.reading, w.started = true, true
-		if w.acks != nil {
-			w.acking, w.ackStarted = true, true
-			go w.acks.loop()
-		}
-		go w.read(s.position.Value)
-	case cmdStop:
-		w.stopping = true
-		w.stop()
-		w.resume(false)
-		if !w.reading {
-			w.ended = true
-			s.ending = journal.Truncated
-		}
-	case cmdPause:
-		s.paused = true
-	case cmdUnpause:
-		s.paused = false
-		w.resume(true)
-	case arrived:
-		w.next = m.read
-	case readEnded:
-		return w.readEnded(m.err)
-	case acksEnded:
-		w.acking = false
-	}
-	return nil
-}
+func (w *source) open() error { return nil }
 
-// resume gives an answer that a pause held back.
-func (w *source) resume(more bool) {
+func (w *source) read() {
+	w.paused = false
 	if w.held {
 		w.held = false
-		w.answer <- more
+		w.answer <- true
+	}
+	if w.started || w.stopping {
+		return
+	}
+	w.started, w.reading = true, true
+	if w.acks != nil {
+		w.acking = true
+		go w.acks.loop()
+	}
+	go w.readAll(w.s.position.Value)
+}
+
+func (w *source) pause() { w.paused = true }
+
+func (w *source) stop() {
+	w.stopping = true
+	w.end()
+	if w.held {
+		w.held = false
+		w.answer <- false
 	}
 }
 
-func (w *source) readEnded(err error) error {
-	w.reading, w.ended = false, true
-	switch {
-	case err != nil && !w.stopping:
-		w.s.ending = journal.Poison
-		return fmt.Errorf("read: %w", err)
-	case w.stopping || w.ctx.Err() != nil:
-		w.s.ending = journal.Truncated
-	default:
-		w.s.ending = journal.Natural
+func (w *source) handle(m message) error {
+	switch m.kind {
+	case arrived:
+		w.next = m.read
+	case acksEnded:
+		w.acking = false
+	case readEnded:
+		w.reading = false
+		switch {
+		case w.stopping || w.ctx.Err() != nil:
+		case m.err != nil:
+			return fmt.Errorf("read: %w", m.err)
+		default:
+			w.s.raise(supervise.StageInput{Event: supervise.EndOfInput, Ending: supervise.Natural})
+		}
 	}
 	return nil
 }
 
 func (w *source) idle() bool { return w.next == nil && (!w.reading || w.held) }
 
-// work places what was read, and ends the stage after the last batch.
 func (w *source) work() (bool, error) {
-	s := w.s
-	if w.next != nil {
-		if s.full() {
-			return false, nil
-		}
-		return true, w.place()
-	}
-	if !w.ended {
+	if w.next == nil || w.s.full() {
 		return false, nil
 	}
-	s.move(draining, "ReadEnded")
-	if w.acking && !w.acks.closed {
-		w.acks.close()
-	}
-	if w.acking {
-		return false, nil // acknowledged first
-	}
-	if w.stuckOnContract() {
-		return false, nil
-	}
-	return true, s.end(s.ending)
+	return true, w.place()
 }
+
+// drain places what was read before reading ended, and has the last position
+// acknowledged.
+func (w *source) drain() (did, done bool, err error) {
+	s := w.s
+	switch {
+	case w.next != nil:
+		did, err = w.work()
+		return did, false, err
+	case w.reading:
+		return false, false, nil
+	case w.acking:
+		if !w.acks.closed {
+			w.acks.close()
+		}
+		return false, false, nil
+	}
+	return true, w.judge(), s.flushSaid()
+}
+
+func (w *source) output() (did, done bool, err error) { return false, true, nil }
 
 // place appends the batch that was read, with the position after it, and lets
 // the reading goroutine go on.
@@ -147,7 +136,8 @@ func (w *source) place() error {
 		s.node.Turn.Base, s.node.Turn.Item = 0, -1
 		s.node.Source.Emit(r)
 		s.turn.dead = r.Bad
-		s.position, s.hasPos = journal.Position{Value: r.Position, Part: r.Part}, true
+		s.position, s.moves = journal.Position{Value: r.Position, Part: r.Part}, true
+		s.located = true
 		err := s.commit(journal.Normal)
 		if errors.Is(err, journal.ErrTooLarge) {
 			err = fmt.Errorf("a batch of %d records from the source: %w; have the source read smaller batches", r.N, err)
@@ -161,7 +151,7 @@ func (w *source) place() error {
 			w.acks.add(s.last, r.Position, r.Part)
 		}
 	}
-	if s.paused && !w.stopping {
+	if w.paused && !w.stopping {
 		w.held = true
 		return nil
 	}
@@ -169,65 +159,45 @@ func (w *source) place() error {
 	return nil
 }
 
-// stuckOnContract judges the source contract at the natural end. It reports
-// whether the stage must wait for the pipeline, which will cancel it.
-func (w *source) stuckOnContract() bool {
+// judge decides the source contract: a declared count was met. It reports
+// whether the stage may go on.
+func (w *source) judge() bool {
 	s := w.s
-	if s.stuck {
-		return true
-	}
-	if w.judged {
-		return false
-	}
-	w.judged = true
-	count := s.ports[0].count
-	c := evidence.Contract{
-		Contract: "source", To: s.name, Passed: true, Final: s.ending == journal.Natural,
-		Gates: s.run.c.SourceContract == AbortRun, Reader: evidence.Side{Count: count, Last: count},
-	}
-	if bad := s.deadCount(); w.expectKnown && c.Final {
-		c.Writer = evidence.Side{Count: uint64(w.expect), Last: uint64(w.expect)}
-		if count+bad != uint64(w.expect) {
-			c.Passed = false
-			c.Reason = fmt.Sprintf("the source said that it has %d records, and %d were read", w.expect, count+bad)
-		}
-	}
-	s.judge(sourceContract(s), c)
-	s.stuck = !c.Passed && c.Gates
-	return s.stuck
+	n := s.ports[0].count + s.deadCount() // what could not be decoded was read, too
+	natural := s.rules.Ending() == supervise.Natural
+	v := contract.Source(contract.Subject{Reader: s.name}, uint64(w.expect), w.expectKnown && natural,
+		contract.Ledger{Count: n, Last: n})
+	return s.judge(sourceGate(s), v, natural, s.run.c.SourceContract == AbortRun, "")
 }
 
 // cut ends what user code still does and reports whether all of it returned.
 func (w *source) cut() bool {
-	w.stopping = true
-	w.stop()
 	if w.next != nil {
 		w.next = nil
 		w.answer <- false
 	}
-	w.resume(false)
-	if w.acking && !w.acks.closed {
-		w.acks.close()
-	}
+	w.stop()
 	return !w.reading && !w.acking
 }
 
-func (w *source) close() {
-	w.stop()
+func (w *source) close() bool { return true }
+
+func (w *source) leave() {
+	w.end()
 	close(w.gone)
 	if w.acks != nil {
 		w.acks.close()
 	}
 	if w.started {
 		w.s.await(w.left)
-	}
-	if w.ackStarted {
-		w.s.await(w.acks.left)
+		if w.acks != nil {
+			w.s.await(w.acks.left)
+		}
 	}
 }
 
-// read is the reading goroutine.
-func (w *source) read(after string) {
+// readAll is the reading goroutine.
+func (w *source) readAll(after string) {
 	defer close(w.left)
 	s := w.s
 	retry := newAttempts(s.node.Guards.Retry)

@@ -3,61 +3,36 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
 
-	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/supervise"
 	"github.com/weirflow/weir/journal"
 )
 
-// A phase is where a stage is in its life.
-type phase int32
-
-// The phases, in order. Every stage passes Created, Running, Draining and one of
-// the last two; sources wait in Ready, joins that read a table first are
-// Hydrating before they run.
-const (
-	created phase = iota
-	ready
-	hydrating
-	running
-	draining // every input ended, or reading was ended; what follows from it is being written
-	drained
-	failed
-)
-
-func (p phase) String() string {
-	return [...]string{"Created", "Ready", "Hydrating", "Running", "Draining", "Drained", "Failed"}[p]
-}
-
-// A message is what a stage's goroutine is told.
+// A message is what a stage's goroutine is told from outside.
 type message struct {
 	kind messageKind
-	read *plan.Read // arrived
-	err  error      // readEnded
+	in   supervise.StageInput // command
+	read *plan.Read           // arrived
+	err  error                // readEnded
 }
 
 type messageKind uint8
 
 const (
-	cmdPrepare   messageKind = iota + 1 // a source: get ready
-	cmdStart                            // a source: begin to read
-	cmdStop                             // a source: end reading
-	cmdPause                            // a source: read no more for now
-	cmdUnpause                          //
-	cmdCancel                           // end at once
-	arrived                             // a source read a batch
-	readEnded                           // a source's reading has ended, with err
-	acksEnded                           // a source's acknowledgements have ended
-	jobDone                             // a sink's job is done
+	command   messageKind = iota + 1 // of the pipeline
+	arrived                          // a source read a batch
+	readEnded                        // a source's reading has ended, with err
+	acksEnded                        // a source's acknowledgements have ended
+	jobDone                          // a sink's job is done
 )
 
-// A stage is the supervisor of one node, with its goroutine. Fields belong to
-// that goroutine unless they are atomic or said to be shared.
+// A stage is the shell of a [supervise.Stage]: one node's supervisor with its
+// goroutine. Fields belong to that goroutine unless they are atomic.
 type stage struct {
 	run    *Run
 	node   *plan.Node
@@ -67,6 +42,8 @@ type stage struct {
 	done   chan struct{} // closed by the stage's goroutine when it ends
 
 	author
+	rules  *supervise.Stage
+	events []supervise.StageInput // to be stepped, in order
 	worker worker
 	ports  []*outlet // data ports, then dead letters if there are any
 	inputs []*edge
@@ -75,47 +52,67 @@ type stage struct {
 	ender  plan.Ender // the handler, if it emits at the end
 	endTab *endTable  // how far it got
 
-	state    atomic.Int32 // a phase; others read it
-	finished bool         // it ended for good in an earlier epoch: nothing runs
-	began    bool         // it reported that it runs
-	paused   bool
-	ending   journal.EndKind // how the stage's own journals will end, once known
-	failure  error           // why the stage fails
-	cancels  bool            // it was told to end at once
-	over     bool            // the terminal record is placed
-	stuck    bool            // a contract does not hold: nothing goes on until the pipeline cancels
-	passed   []string        // contracts that hold, to be told when their record is placed
+	ended    bool // for good, in an earlier epoch: nothing runs
+	emitting bool // AtEnd is under way
+	flushing bool // Drain was asked for and is not complete
+	cutting  bool // CancelWork was asked for and is not complete
+	closing  bool // Cleanup was asked for and is not complete
+	finished bool // the goroutine ends
+	told     bool // the pipeline was told how the stage ended
+	stuck    bool // a contract does not hold: nothing goes on until the pipeline cancels
 
 	turn     turn
 	limit    int // records in one transition; small for a while after one was too large
-	giveUp   time.Time // when user code that was told to end is left behind
 	budget   budget
 	check    checkpointer
 	position journal.Position // of a source
-	hasPos   bool
+	located  bool             // position is one that was recorded
+	moves    bool             // the open transition has a position
+	passed   []string         // contracts that hold, to be told when their record is placed
 
-	alarm   *time.Timer // wakes the goroutine; nil or stopped if nothing is due
-	alarmAt time.Time
+	alarm  *time.Timer // wakes the goroutine; nil before the first use
+	wakeAt time.Time   // when the worker wants to work again; zero means when poked
+	giveUp time.Time   // when user code that was told to end is left behind
 
-	in, out, dead, transitions atomic.Uint64 // whole run, for Snapshot; the last this epoch
-	lastMove                   atomic.Int64  // wall clock of the last transition
+	state     atomic.Int32  // of rules, for others
+	waitsFor  atomic.Uint64 // an LSN: wake the stage when it is durable; zero means no
+	in        atomic.Uint64 // items consumed, or records read; this epoch
+	dead      atomic.Uint64 // dead letters; whole run
+	out       atomic.Uint64 // records written to data ports, of a sink delivered; whole run
+	placings  atomic.Uint64 // transitions of this epoch
+	lastPlace atomic.Int64  // wall clock of the last
+	resting   atomic.Bool   // the goroutine sleeps and its worker holds nothing
 }
 
 // A worker is what differs between stages that read the world, compute, and
 // deliver. Its methods are called by the stage's goroutine.
 type worker interface {
-	// handle takes a message that is not for every stage.
+	// open begins to get ready; the stage's Ready event follows.
+	open() error
+	// read begins, or goes on, to read; pause and stop end it.
+	read()
+	pause()
+	stop()
+	// handle takes a message that is no command.
 	handle(m message) error
 	// work does what can be done without waiting and reports whether it did
 	// anything.
 	work() (bool, error)
-	// idle reports that nothing is in the worker's hands.
-	idle() bool
+	// drain does as work does once the inputs have ended, and reports with done
+	// that nothing is left.
+	drain() (did, done bool, err error)
+	// output finishes outside what a natural end finishes; OutputDone follows.
+	output() (did, done bool, err error)
 	// cut ends what user code still does, as soon as is safe, and reports whether
 	// all of it has returned.
 	cut() bool
-	// close ends the worker's goroutines and waits for them.
-	close()
+	// close closes what open opened and reports whether that is done.
+	close() bool
+	// leave ends the worker's goroutines and waits for them.
+	leave()
+	// idle reports that the worker holds nothing that was read and is not placed,
+	// or placed and not delivered.
+	idle() bool
 }
 
 // An outlet is one port of a stage with its readers.
@@ -130,18 +127,26 @@ type outlet struct {
 // loop is the stage's goroutine.
 func (s *stage) loop() {
 	defer close(s.done)
-	defer s.cancel(nil)
-	s.guard(s.begin)
-	for !s.over {
-		s.guard(s.turnOnce)
+	if s.node.Source == nil {
+		s.raise(supervise.StageInput{Event: supervise.Init})
 	}
-	s.worker.close()
+	for !s.finished {
+		s.guard(s.once)
+	}
+	s.worker.leave()
+	s.cancel(nil)
+	for _, e := range s.inputs {
+		e.shut()
+	}
 	if s.alarm != nil {
 		s.alarm.Stop()
 	}
 }
 
-// guard calls fn and makes of its error, and of a panic, the stage's failure.
+// raise puts an event behind those that wait to be stepped.
+func (s *stage) raise(in supervise.StageInput) { s.events = append(s.events, in) }
+
+// guard calls fn and makes an event of its error, or of a panic.
 func (s *stage) guard(fn func() error) {
 	var err error
 	func() {
@@ -153,41 +158,101 @@ func (s *stage) guard(fn func() error) {
 		err = fn()
 	}()
 	if err != nil {
-		s.fail(err)
+		s.failed(err)
 	}
 }
 
-// turnOnce handles what was posted, works, and sleeps if nothing could be done.
-func (s *stage) turnOnce() error {
-	for _, m := range s.mail.drain() {
-		if err := s.handle(m); err != nil {
-			return err
+// failed makes an event of an error.
+func (s *stage) failed(err error) {
+	event := supervise.Error
+	panicked := (*PanicError)(nil)
+	input := (*InputError)(nil)
+	switch {
+	case errors.Is(err, journal.ErrPoisoned), errors.Is(err, journal.ErrClosed):
+		event = supervise.LogPoisoned
+		s.run.tell(supervise.PipelineInput{Event: supervise.LogPoisoned, Err: err})
+	case errors.Is(err, context.Canceled) && s.ctx.Err() != nil:
+		return // the command to end is on its way
+	case errors.As(err, &panicked), errors.As(err, &input) && input.Panic:
+		event = supervise.Panic
+	}
+	s.raise(supervise.StageInput{Event: event, Err: err})
+}
+
+// once steps what is to be stepped, takes messages, works, or sleeps.
+func (s *stage) once() error {
+	if len(s.events) > 0 {
+		in := s.events[0]
+		s.events = s.events[1:]
+		return s.step(in)
+	}
+	if in, ok := s.rules.Due(); ok {
+		return s.step(in)
+	}
+	if m, ok := s.mail.next(); ok {
+		if m.kind == command {
+			return s.step(m.in)
 		}
-		if s.over {
-			return nil
-		}
+		return s.worker.handle(m)
 	}
-	if s.cancels {
-		return s.cutShort()
+	if s.check.due && !s.rules.State().Terminal() && s.turn.items == 0 {
+		return s.checkpoint()
 	}
-	var did bool
-	var err error
-	if !s.stuck {
-		did, err = s.worker.work()
-	}
-	if did || err != nil || s.over {
+	did, err := s.work()
+	if did || err != nil {
 		return err
 	}
 	if len(s.said) > 0 {
 		return s.commit(journal.Urgent)
 	}
-	due, err := s.checkIdle()
+	due, err := s.checkIdle(s.wakeAt)
 	if err != nil {
 		return err
 	}
-	s.run.rested(s)
 	s.sleep(due)
 	return nil
+}
+
+// work does one thing that the state asks for.
+func (s *stage) work() (did bool, err error) {
+	s.wakeAt = time.Time{}
+	done := false
+	switch {
+	case s.closing:
+		if s.worker.close() {
+			s.closing = false
+			s.raise(supervise.StageInput{Event: supervise.CleanedUp})
+			return true, nil
+		}
+		return false, nil
+	case s.cutting:
+		return s.cutShort(), nil
+	case s.stuck:
+		return false, nil
+	}
+	switch s.rules.State() {
+	case supervise.StageHydrating, supervise.StageRunning:
+		return s.worker.work()
+	case supervise.StageDraining:
+		if s.emitting {
+			if s.full() {
+				return false, nil
+			}
+			return true, s.emitAtEnd()
+		}
+		if s.flushing {
+			if did, done, err = s.worker.drain(); done && err == nil {
+				s.flushing = false
+				s.raise(supervise.StageInput{Event: supervise.DrainComplete})
+			}
+			return did || done, err
+		}
+		if did, done, err = s.worker.output(); done && err == nil {
+			s.raise(supervise.StageInput{Event: supervise.OutputDone})
+		}
+		return did || done, err
+	}
+	return false, nil
 }
 
 // sleep waits for a poke, or until due if that is not zero.
@@ -202,112 +267,136 @@ func (s *stage) sleep(due time.Time) {
 		}
 		fires = s.alarm.C
 	}
+	if s.worker.idle() {
+		s.resting.Store(true)
+		s.run.rests()
+	}
 	select {
 	case <-s.mail.wake:
 	case <-fires:
 	}
+	s.resting.Store(false)
 	if s.alarm != nil {
 		s.alarm.Stop()
 	}
 }
 
-func (s *stage) handle(m message) error {
-	switch m.kind {
-	case cmdCancel:
-		s.cancels = true
+// step steps one event and performs what the rules ask for; the first action
+// that fails ends the list.
+func (s *stage) step(in supervise.StageInput) error {
+	step := s.rules.Step(in)
+	if step.Err != nil {
+		if in.Event == supervise.Error {
+			return nil // refused to fail: it has ended
+		}
+		s.raise(supervise.StageInput{Event: supervise.Error, Err: step.Err})
 		return nil
-	default:
-		return s.worker.handle(m)
+	}
+	s.state.Store(int32(s.rules.State()))
+	for _, a := range step.Actions {
+		if err := s.perform(a, &step); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stage) perform(a supervise.Action, step *supervise.StageStep) error {
+	switch a.Do {
+	case supervise.RecordTransition:
+		s.recordMove(step.From.String(), step.To.String(), step.Event.String())
+	case supervise.OpenResources:
+		return s.worker.open()
+	case supervise.RestoreState:
+		return s.restore()
+	case supervise.ReportReady:
+		s.run.tell(supervise.PipelineInput{Event: supervise.SourceReady, Name: s.name})
+	case supervise.ReportRunning:
+		s.run.tell(supervise.PipelineInput{Event: supervise.StageRuns, Name: s.name})
+	case supervise.BeginHydration: // the other inputs are deferred since the stage was built
+	case supervise.EndHydration:
+		for _, e := range s.inputs {
+			if e.saw == 0 {
+				e.follow()
+			}
+		}
+	case supervise.BeginReading, supervise.ResumeReading:
+		s.worker.read()
+	case supervise.PauseReading:
+		s.worker.pause()
+	case supervise.EndReading:
+		s.worker.stop()
+	case supervise.EmitAtEnd:
+		s.emitting = s.ender != nil
+	case supervise.Drain:
+		s.flushing = true
+	case supervise.StopWaiting: // nothing here waits for decisions, sleeps or events
+	case supervise.FinishOutput: // work asks the worker
+	case supervise.CancelWork:
+		s.cutting, s.emitting, s.flushing = true, false, false
+		s.cancel(errCancelled)
+	case supervise.AuthorEOF:
+		return s.authorEOF(a.Ending)
+	case supervise.Cleanup:
+		s.closing = true
+	case supervise.WriteTerminal:
+		return s.writeTerminal(a.Status)
+	case supervise.ReportEnd:
+		s.reportEnd()
+	case supervise.Finish:
+		s.finished = true
+	}
+	return nil
+}
+
+func (s *stage) recordMove(from, to, event string) {
+	say(&s.author, &s.sys, evidence.TypeMoved, evidence.Moved{From: from, To: to, Event: event})
+	if fn := s.run.c.Observer.Moved; fn != nil {
+		fn(s.name, from, to, event)
 	}
 }
 
-// move records that the stage goes to another phase; the record is placed with
-// the next transition.
-func (s *stage) move(to phase, why string) {
-	from := phase(s.state.Load())
-	if from == to {
-		return
-	}
-	s.state.Store(int32(to))
-	say(&s.author, &s.sys, evidence.TypeMoved, evidence.Moved{From: from.String(), To: to.String(), Event: why})
-	s.run.observeMoved(s.name, from.String(), to.String(), why)
-}
-
-// begin is the first thing the goroutine does.
-func (s *stage) begin() error {
+// restore tells the rules what the log says, and that the stage is ready. A sink
+// is ready once it is open.
+func (s *stage) restore() error {
 	if s.run.epoch.Number > 1 {
 		s.consumeOther(journal.Consumed{Kind: journal.Resumed})
 		if err := s.commit(journal.Urgent); err != nil {
 			return err
 		}
 	}
-	switch {
-	case s.node.Source != nil:
-		return nil // waits for cmdPrepare
-	case s.node.Sink != nil:
-		return s.worker.handle(message{kind: cmdPrepare})
-	case s.hydrates():
-		s.move(hydrating, "Start")
-	default:
-		s.move(running, "Start")
+	for i, e := range s.inputs {
+		if e.saw != 0 {
+			s.judgeEnd(e)
+			s.raise(supervise.StageInput{Event: supervise.EndOfInput, Input: i, Ending: supervise.Ending(e.saw)})
+		}
 	}
-	s.reportRunning()
+	if s.node.Sink == nil {
+		s.raise(supervise.StageInput{Event: supervise.Ready})
+	}
 	return nil
 }
 
-func (s *stage) reportRunning() {
-	if !s.began {
-		s.began = true
-		s.run.tell(signal{event: stageRunning, name: s.name})
-	}
-}
-
-// hydrates reports whether a table is not read to its end yet.
-func (s *stage) hydrates() bool {
-	for _, e := range s.inputs {
-		if e.spec.Role == plan.TableAtEnd && e.saw != journal.Natural {
-			return true
-		}
-	}
-	return false
-}
-
-// fail ends the stage because of err: what follows from consumed inputs stays,
-// the open transition is dropped, and the readers are told.
-func (s *stage) fail(err error) {
-	if s.over {
-		return
-	}
-	if s.ctx.Err() != nil && s.failure == nil && errors.Is(err, context.Canceled) {
-		s.cancels = true // it is what was asked for, not a failure
-		return
-	}
-	if s.failure != nil { // failing failed
-		s.run.log.Error("stage could not record its failure", attr("stage", s.name), attr("error", err.Error()))
-		s.finishNow(err)
-		return
-	}
-	s.failure = err
-	s.guard(func() error { return s.end(journal.Poison) })
-}
-
-// cutShort ends the stage because it was cancelled. What user code has done by
-// then is recorded; it gets some time to return.
-func (s *stage) cutShort() error {
+// cutShort waits until user code has returned, or has had long enough to.
+func (s *stage) cutShort() bool {
 	if !s.worker.cut() {
 		if s.giveUp.IsZero() {
 			s.giveUp = time.Now().Add(patience)
 		}
 		if time.Now().Before(s.giveUp) {
-			s.sleep(s.giveUp)
-			return nil
+			s.wakeAt = s.giveUp
+			return false
 		}
 	}
-	return s.end(journal.Truncated)
+	s.cutting = false
+	s.raise(supervise.StageInput{Event: supervise.WorkEnded})
+	return true
 }
 
 // patience is how long user code that was told to end may go on.
 const patience = 10 * time.Second
+
+var errCancelled = errors.New("the stage was told to end at once")
 
 // await waits for a goroutine that runs user code, and leaves it behind if that
 // does not return.
@@ -320,37 +409,3 @@ func (s *stage) await(left <-chan struct{}) {
 		s.run.log.Error("user code does not return; it is left behind", attr("stage", s.name))
 	}
 }
-
-// finishNow reports the end without a record.
-func (s *stage) finishNow(err error) {
-	s.over = true
-	s.state.Store(int32(failed))
-	for _, e := range s.inputs {
-		e.shut()
-	}
-	s.publishEnds(journal.Poison)
-	if errors.Is(err, journal.ErrPoisoned) || errors.Is(err, journal.ErrClosed) {
-		s.run.tell(signal{event: logPoisoned, err: err})
-	}
-	if s.cancels && s.failure == nil {
-		s.run.tell(signal{event: stageCancelled, name: s.name})
-		return
-	}
-	if s.failure != nil {
-		err = s.failure
-	}
-	s.run.tell(signal{event: stageFailed, name: s.name, err: err})
-}
-
-var errCancelled = errors.New("the run was cancelled")
-
-// A PanicError is a panic of user code, or of the engine, in a stage.
-type PanicError struct {
-	Value any
-	Stack []byte
-}
-
-func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
-
-// ErrorKind makes event.KindOf say panic.
-func (e *PanicError) ErrorKind() event.Kind { return event.KindPanic }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/supervise"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -16,15 +17,18 @@ type transform struct {
 	gave   error       // the budget that ends the stage, likewise
 }
 
-func (w *transform) handle(message) error { return nil }
+func (w *transform) open() error                  { return nil }
+func (w *transform) read()                        {}
+func (w *transform) pause()                       {}
+func (w *transform) stop()                        {}
+func (w *transform) handle(message) error         { return nil }
+func (w *transform) drain() (_, _ bool, _ error)  { return false, true, nil }
+func (w *transform) output() (_, _ bool, _ error) { return false, true, nil }
+func (w *transform) cut() bool                    { return true }
+func (w *transform) close() bool                  { return true }
+func (w *transform) leave()                       {}
 
-func (w *transform) cut() bool { return true }
-
-func (w *transform) close() {}
-
-func (w *transform) idle() bool {
-	return !w.s.pendingInput()
-}
+func (w *transform) idle() bool { return !w.s.pendingInput() }
 
 // pendingInput reports whether an input that the stage reads holds something for
 // it.
@@ -42,13 +46,6 @@ func (w *transform) work() (bool, error) {
 	s := w.s
 	if s.full() {
 		return false, nil
-	}
-	if s.ending != 0 {
-		return true, w.atEnd()
-	}
-	if s.endingKnown() {
-		s.move(draining, "InputsEnded")
-		return true, nil
 	}
 	for again := true; again; {
 		again = false
@@ -92,7 +89,6 @@ func (w *transform) finish() error {
 			return err
 		}
 		s.limit = turnRecords
-		s.sawEnds()
 	}
 	if w.failed != nil {
 		return w.failed
@@ -112,7 +108,7 @@ func (w *transform) stops() bool {
 
 // declines reports whether the stage does not read an input at present.
 func (s *stage) declines(e *edge) bool {
-	return e.saw != 0 || (phase(s.state.Load()) == hydrating && e.spec.Role != plan.TableAtEnd)
+	return e.saw != 0 || (s.rules.State() == supervise.StageHydrating && e.spec.Role != plan.TableAtEnd)
 }
 
 // take runs the handler over some records of one input.
@@ -270,48 +266,18 @@ func (s *stage) takeEnds() {
 
 // sawEnds follows from the ends that the placed transition noted.
 func (s *stage) sawEnds() {
-	for _, e := range s.inputs {
-		if e.sees != 0 {
-			e.saw, e.sees = e.sees, 0
+	for i, e := range s.inputs {
+		if e.sees == 0 {
+			continue
 		}
-	}
-	if phase(s.state.Load()) == hydrating && !s.hydrates() {
-		s.move(running, "TablesRead")
-		for _, e := range s.inputs {
-			if e.saw == 0 {
-				e.follow()
-			}
-		}
+		e.saw, e.sees = e.sees, 0
+		s.judgeEnd(e)
+		s.raise(supervise.StageInput{Event: supervise.EndOfInput, Input: i, Ending: supervise.Ending(e.saw)})
 	}
 }
 
-// endingKnown reports whether the stage has nothing more to read, and settles
-// how its own journals will end: as the worst of its inputs.
-func (s *stage) endingKnown() bool {
-	worst, tables, open := journal.EndKind(0), journal.EndKind(0), 0
-	for _, e := range s.inputs {
-		worst = max(worst, e.saw)
-		if e.spec.Role == plan.TableAtEnd {
-			tables = max(tables, e.saw)
-		}
-		if e.saw == 0 && !(e.spec.Role != plan.TableAtEnd && phase(s.state.Load()) == hydrating) {
-			open++
-		}
-	}
-	if open > 0 || (phase(s.state.Load()) == hydrating && tables <= journal.Natural) {
-		return false
-	}
-	s.ending = worst
-	return true
-}
-
-// atEnd emits what the end of input brings, one transition at a time, and then
-// ends the stage.
-func (w *transform) atEnd() error {
-	s := w.s
-	if s.ending != journal.Natural || s.ender == nil || s.endTab.done {
-		return s.end(s.ending)
-	}
+// emitAtEnd emits what the natural end of input brings, one transition at a time.
+func (s *stage) emitAtEnd() error {
 	s.node.Turn.Base, s.node.Turn.Item = 0, -1
 	last, done, f := s.ender.AtEnd(s.endTab.last(), s.atEndFull)
 	if f != nil {
@@ -325,7 +291,7 @@ func (w *transform) atEnd() error {
 	} else if !done {
 		return fmt.Errorf("the handler of %s emitted nothing at the end and is not done", s.name)
 	}
-	s.endTab.done = done
+	s.emitting = !done
 	return nil
 }
 

@@ -1,13 +1,15 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
 	"time"
 
-	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/supervise"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -96,7 +98,7 @@ func (s *stage) commit(u journal.Urgency) error {
 	if err == nil {
 		var lsn journal.LSN
 		var size int
-		if lsn, size, err = s.place(s.ctx, s.run.c.Log, u, now); err == nil {
+		if lsn, size, err = s.place(s.appendCtx(), s.run.c.Log, u, now); err == nil {
 			s.placed(lsn, size, now)
 			return nil
 		}
@@ -105,6 +107,15 @@ func (s *stage) commit(u journal.Urgency) error {
 		err = errors.Join(err, undo)
 	}
 	return err
+}
+
+// appendCtx is what an append waits with. The last words of a stage that was told
+// to end are placed all the same: the log has room for them in reserve.
+func (s *stage) appendCtx() context.Context {
+	if s.rules.State().Terminal() {
+		return context.WithoutCancel(s.ctx)
+	}
+	return s.ctx
 }
 
 // seal moves what writers and tables hold into the open transition.
@@ -137,7 +148,7 @@ func (s *stage) seal() error {
 		changes.Table = t.Name()
 		s.t.State = append(s.t.State, changes)
 	}
-	if s.hasPos {
+	if s.moves {
 		s.t.Position = &s.position
 	}
 	return nil
@@ -159,6 +170,7 @@ func (p *outlet) survives() error {
 // placed lets everything follow from a transition that has its LSN.
 func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 	var out int
+	s.run.placed(size)
 	stateful := len(s.t.State) > 0
 	for _, p := range s.ports {
 		if b := p.batch; b != nil {
@@ -178,24 +190,29 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 		}
 	}
 	for _, e := range s.inputs {
-		e.settle()
-		if e.violation != nil && !e.violation.told {
-			s.report(e)
+		if v := e.settle(); v.State == contract.Fail {
+			s.judge(transportGate(e), v, false, true, "")
 		}
 	}
+	s.sawEnds()
+	for _, gate := range s.passed {
+		s.run.tell(supervise.PipelineInput{Event: supervise.ContractPassed, Name: gate})
+	}
+	clear(s.passed)
+	s.passed = s.passed[:0]
 	in, dead := s.turn.items, s.turn.dead
 	s.in.Add(uint64(in))
 	s.out.Add(uint64(out))
 	s.dead.Add(uint64(dead))
-	s.transitions.Add(1)
-	s.lastMove.Store(now.UnixNano())
-	s.check.note(size, stateful, now)
-	s.run.moved(size)
+	s.placings.Add(1)
+	s.lastPlace.Store(now.UnixNano())
+	_, sinks := s.worker.(*sink)
+	s.noteForCheck(in+out+dead > 0 || s.moves, stateful || sinks, now)
 	if fn := s.run.c.Observer.Transition; fn != nil {
 		fn(Transition{Stage: s.name, LSN: lsn, Bytes: size, In: in, Out: out, Dead: dead, Took: time.Since(now)})
 	}
 	s.reset()
-	s.hasPos = false
+	s.moves = false
 	s.turn.items, s.turn.dead = 0, 0
 	clear(s.turn.pieces)
 	s.turn.pieces = s.turn.pieces[:0]
@@ -245,39 +262,3 @@ func (b *budget) spend(limit plan.Budget) error {
 	}
 	return nil
 }
-
-// A BudgetError says that a stage gave up too many of its inputs. They are in
-// its dead letters.
-type BudgetError struct {
-	InARow      int // so many in a row
-	Given, Over int // or so many of the last Over
-}
-
-func (e *BudgetError) Error() string {
-	if e.InARow > 0 {
-		return fmt.Sprintf("error budget: %d inputs in a row became dead letters", e.InARow)
-	}
-	return fmt.Sprintf("error budget: %d of the last %d inputs became dead letters", e.Given, e.Over)
-}
-
-// An InputError is a failed input that the stage's OnError does not let pass.
-type InputError struct {
-	Input string // "orders.out:17"
-	Kind  event.Kind
-	Panic bool
-	Stack []byte
-	Err   error
-}
-
-func (e *InputError) Error() string {
-	what := "failed on"
-	if e.Panic {
-		what = "panicked on"
-	}
-	return fmt.Sprintf("%s %s: %v", what, e.Input, e.Err)
-}
-
-func (e *InputError) Unwrap() error { return e.Err }
-
-// ErrorKind returns the kind of the failure.
-func (e *InputError) ErrorKind() event.Kind { return e.Kind }

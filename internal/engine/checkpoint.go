@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/weirflow/weir/internal/recovery"
+	"github.com/weirflow/weir/journal"
+)
+
+// A checkpointer knows when a stage takes its next checkpoint.
+type checkpointer struct {
+	placed  bool      // anything was placed since the last
+	data    bool      // and more than what supervisors say
+	since   time.Time // when the first data was
+	logged  int64     // size of the log at the last
+	due     bool
+	changed bool // what a snapshot holds changed since the last one
+	at      journal.LSN
+	name    string
+	sum     [32]byte
+}
+
+// note takes a placed transition into account.
+func (s *stage) noteForCheck(data, changed bool, now time.Time) {
+	c, k := &s.check, &s.run.c.Checkpoint
+	if data && !c.data {
+		c.data, c.since = true, now
+	}
+	c.placed, c.changed = true, c.changed || changed
+	c.due = s.run.logged.Load()-c.logged >= k.Bytes || (c.data && now.Sub(c.since) >= k.Every)
+}
+
+// checkIdle takes a checkpoint of a stage that has nothing else to do, if one is
+// due, and returns when to look again, at the latest at also; zero means never.
+func (s *stage) checkIdle(also time.Time) (time.Time, error) {
+	c, k := &s.check, &s.run.c.Checkpoint
+	if !c.placed || s.rules.State().Terminal() {
+		return also, nil
+	}
+	due := c.since.Add(k.Every)
+	if s.run.logged.Load()-c.logged >= k.Bytes || (c.data && !time.Now().Before(due)) {
+		return also, s.checkpoint()
+	}
+	if c.data && (also.IsZero() || due.Before(also)) {
+		return due, nil
+	}
+	return also, nil
+}
+
+// checkpoint places a checkpoint, in a transition of its own.
+func (s *stage) checkpoint() error {
+	if err := s.flushSaid(); err != nil {
+		return err
+	}
+	check, err := s.snapshot(0)
+	if err != nil {
+		return err
+	}
+	s.t.Check = check
+	if err := s.commit(journal.Urgent); err != nil {
+		return err
+	}
+	s.checked()
+	return nil
+}
+
+// checkpointAtEnd puts a checkpoint into the open transition. The stage ends just
+// the same if it cannot be written.
+func (s *stage) checkpointAtEnd(kind journal.EndKind) {
+	check, err := s.snapshot(kind)
+	if err != nil {
+		s.run.log.Warn("no checkpoint at the end", attr("stage", s.name), attr("error", err.Error()))
+		return
+	}
+	s.t.Check = check
+}
+
+func (s *stage) checked() {
+	c := &s.check
+	c.placed, c.data, c.due, c.logged = false, false, false, s.run.logged.Load()
+}
+
+// snapshot writes what the stage remembers, if that changed since the last time,
+// and returns the checkpoint that names it. Ports have ended as kind says. Nothing
+// may have been said since the last transition.
+func (s *stage) snapshot(kind journal.EndKind) (*journal.Checkpoint, error) {
+	c := &s.check
+	check := &journal.Checkpoint{}
+	for _, e := range s.inputs {
+		check.Cursors = append(check.Cursors, journal.Cursor{Journal: e.journal, Seq: e.cursor, End: e.saw})
+	}
+	for _, y := range s.tallies() {
+		check.Ports = append(check.Ports, journal.End{Port: y.port, Kind: kind, Count: y.count, Digest: y.digest})
+	}
+	check.Ports = append(check.Ports, journal.End{Port: s.sys.port, Count: s.sys.count, Digest: s.sys.digest})
+	if s.node.Source != nil && s.located {
+		p := s.position
+		check.Position = &p
+	}
+	w, _ := s.worker.(*sink)
+	if len(s.tables) > 0 || w != nil {
+		if c.changed || c.name == "" {
+			at := recovery.Stage{Name: s.name}
+			if w != nil {
+				at.Note, at.Phase, at.Receipted = w.note, w.phase, w.settled
+			}
+			data, err := recovery.AppendSnapshot(nil, &at, s.tables)
+			if err != nil {
+				return nil, err
+			}
+			name := fmt.Sprintf("%s-%020d", strings.ReplaceAll(s.name, "/", "."), s.last)
+			if err := s.run.c.Log.WriteSnapshot(name, data); err != nil {
+				return nil, fmt.Errorf("write snapshot %s: %w", name, err)
+			}
+			c.name, c.sum, c.at, c.changed = name, sha256.Sum256(data), s.last, false
+		}
+	} else {
+		c.at = s.last
+	}
+	check.Snapshot, check.Sum, check.At = c.name, c.sum, c.at
+	return check, nil
+}
+
+// tallies returns every port of the stage that can end, with what was written to it.
+func (s *stage) tallies() []*tally {
+	all := []*tally{}
+	for _, p := range s.ports {
+		all = append(all, &p.tally)
+	}
+	if w, ok := s.worker.(*sink); ok {
+		all = append(all, &w.receipts)
+	}
+	return all
+}

@@ -1,0 +1,88 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/weirflow/weir/internal/contract"
+	"github.com/weirflow/weir/internal/supervise"
+	"github.com/weirflow/weir/journal"
+)
+
+// Progress is where a run is, at about one moment.
+type Progress struct {
+	Status  string // starting, waiting, running, paused, ending, ended
+	Durable journal.LSN
+	Stages  []StageProgress
+	Edges   []EdgeProgress
+}
+
+// StageProgress is where a stage is.
+type StageProgress struct {
+	Name     string
+	State    string
+	In       uint64        // consumed, of a source read; this epoch
+	Out      uint64        // records on its data ports, of a sink delivered; whole run
+	Dead     uint64        // dead letters, whole run
+	InFlight uint64        // appended for it and not consumed
+	Lag      time.Duration // since its last transition while something is in flight
+}
+
+// EdgeProgress is where an edge is.
+type EdgeProgress struct {
+	Journal, Reader string
+	Appended        uint64
+	Consumed        uint64
+	Used            uint64 // records of credit
+	UsedBytes       int64
+	Deferred        bool   // read from the log, without credit
+	Health          string // healthy, idle, suspect, stalled
+}
+
+// Snapshot says where the run is. It is cheap and may be called at any time.
+func (r *Run) Snapshot() Progress {
+	r.mu.Lock()
+	p := Progress{Status: r.status, Durable: journal.LSN(r.durable.Load())}
+	r.mu.Unlock()
+	now := time.Now()
+	for _, s := range r.stages {
+		sp := StageProgress{
+			Name: s.name, State: supervise.StageState(s.state.Load()).String(),
+			In: s.in.Load(), Out: s.out.Load(), Dead: s.dead.Load(),
+		}
+		if s.ended {
+			sp.State = supervise.StageDrained.String()
+		}
+		for _, e := range s.inputs {
+			used, _ := e.used()
+			sp.InFlight += used
+		}
+		if sp.InFlight > 0 {
+			sp.Lag = now.Sub(time.Unix(0, s.lastPlace.Load()))
+		}
+		p.Stages = append(p.Stages, sp)
+	}
+	for _, e := range r.edges {
+		used, bytes := e.used()
+		p.Edges = append(p.Edges, EdgeProgress{
+			Journal: e.journal, Reader: e.to.name, Appended: e.appended.Load(), Consumed: e.consumed.Load(),
+			Used: used, UsedBytes: bytes, Deferred: !e.counts.Load(),
+			Health: r.health(e, now).String(),
+		})
+	}
+	return p
+}
+
+// health classifies an edge.
+func (r *Run) health(e *edge, now time.Time) contract.Health {
+	used, _ := e.used()
+	return contract.Liveness(used > 0, r.since(e), now, r.c.Stall)
+}
+
+// since is when the reader of an edge last placed something, at the earliest when
+// the run began.
+func (r *Run) since(e *edge) time.Time {
+	if at := e.to.lastPlace.Load(); at > 0 {
+		return time.Unix(0, at)
+	}
+	return r.started
+}
