@@ -371,7 +371,7 @@ type sink struct {
 	node     *plan.Node
 	dead     *port
 	w        *world
-	fail     func(v int64, attempt int) error                           // of single records
+	fail     func(v int64, attempt int) error                         // of single records
 	refuse   func(ctx context.Context, attempt int, vs []int64) error // of a whole delivery
 	holds    bool
 	marks    bool
