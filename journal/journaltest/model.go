@@ -9,9 +9,10 @@ import (
 	"github.com/weirflow/weir/journal"
 )
 
-// testModel compares a log with a slice of what was placed, over random
-// operations by owners that end in every way.
-func testModel(t *testing.T, f Factory) {
+// Model compares logs of a factory with a slice of what was placed, over random
+// operations by owners that end in every way. It opens each of many logs many
+// times, so the segments of a log on files should be small.
+func Model(t *testing.T, f Factory) {
 	t.Helper()
 	rapid.Check(t, func(t *rapid.T) {
 		b := newBench(t, f)

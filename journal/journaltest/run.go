@@ -49,5 +49,4 @@ func Run(t *testing.T, f Factory) {
 			synctest.Test(t, func(t *testing.T) { c.test(newBench(t, f)) })
 		})
 	}
-	t.Run("Model", func(t *testing.T) { testModel(t, f) })
 }

@@ -147,7 +147,9 @@ const mutantVariable = "WEIR_JOURNALTEST_MUTANT"
 // a process of its own.
 func TestRunFindsMutants(t *testing.T) {
 	if name := os.Getenv(mutantVariable); name != "" {
-		journaltest.Run(t, func() journaltest.Store { return &mutantStore{make: mutants[name]} })
+		mutant := func() journaltest.Store { return &mutantStore{make: mutants[name]} }
+		journaltest.Run(t, mutant)
+		t.Run("Model", func(t *testing.T) { journaltest.Model(t, mutant) })
 		return
 	}
 	for name := range mutants {

@@ -36,3 +36,7 @@ func (s *store) Crash()            { s.log.Crash() }
 func TestConformance(t *testing.T) {
 	journaltest.Run(t, func() journaltest.Store { return &store{} })
 }
+
+func TestModel(t *testing.T) {
+	journaltest.Model(t, func() journaltest.Store { return &store{} })
+}
