@@ -3,7 +3,6 @@ package segment
 import (
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 
@@ -24,7 +23,7 @@ func (r *recovery) scan(seg *segment, h *header, told int64) (tail, error) {
 	if err != nil {
 		return tail{}, err
 	}
-	r.writer.follow(seg, h.chain, h.prev)
+	r.writer = writer{seg: seg, chain: chain{before: h.chain}, prev: h.prev}
 	s := scanner{
 		src: f, name: f.Name(), sums: summer{seed: r.seed}, epochs: r.manifest.Epochs,
 		number: seg.number, off: headerSize, end: size, lsn: h.first, prev: h.prev, sure: true,
@@ -32,7 +31,7 @@ func (r *recovery) scan(seg *segment, h *header, told int64) (tail, error) {
 	known := max(told, headerSize)
 	tr := tracker{idx: r.idx, name: f.Name()}
 	whole := cutPoint{off: headerSize, lsn: h.first - 1, prev: h.prev} // behind the last whole transition
-	var chain hash.Cloner                                             // its chain, if a transition is unfinished
+	var before *chain                                                  // its chain, if a transition is unfinished
 	var bad *fault
 	for {
 		at := s.off
@@ -45,17 +44,19 @@ func (r *recovery) scan(seg *segment, h *header, told int64) (tail, error) {
 			break
 		}
 		known = max(known, int64(fr.synced))
-		if fr.more() && chain == nil {
-			if chain, err = r.writer.chain.(hash.Cloner).Clone(); err != nil {
+		if fr.more() && before == nil {
+			dup, err := r.writer.chain.clone()
+			if err != nil {
 				return tail{}, err
 			}
+			before = &dup
 		}
 		if err := tr.add(&fr, body, at); err != nil {
 			return tail{}, err
 		}
-		r.writer.chain.Write(s.raw)
+		r.writer.chain.add(s.raw)
 		if !fr.more() {
-			whole, chain = cutPoint{off: s.off, lsn: fr.lsn, prev: fr.crc}, nil
+			whole, before = cutPoint{off: s.off, lsn: fr.lsn, prev: fr.crc}, nil
 		}
 	}
 	p := s.off
@@ -68,15 +69,15 @@ func (r *recovery) scan(seg *segment, h *header, told int64) (tail, error) {
 			Expected: fmt.Sprintf("%s, for everything below offset %d was durable", bad.expected, known), Found: bad.found,
 		}
 	}
-	if chain != nil {
-		r.writer.chain = chain
+	if before != nil {
+		r.writer.chain = *before
 	}
 	r.writer.prev = whole.prev
 	seg.end, seg.last, seg.begun = whole.off, whole.lsn, r.o.Now()
 	if err := r.settle(f, known, whole, size, bad); err != nil {
 		return tail{}, err
 	}
-	return tail{number: seg.number, lsn: whole.lsn, off: whole.off, prev: whole.prev, chain: r.writer.sum()}, nil
+	return tail{number: seg.number, lsn: whole.lsn, off: whole.off, prev: whole.prev, chain: r.writer.chain.sum()}, nil
 }
 
 // A cutPoint is where a log may be cut: behind a whole transition.

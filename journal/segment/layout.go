@@ -2,7 +2,6 @@ package segment
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -94,9 +93,6 @@ func (l *layout) segments() ([]uint64, error) {
 	}
 	return numbers, nil
 }
-
-// origin is the chain value before the first frame of a run.
-func origin(run string) [32]byte { return sha256.Sum256([]byte("weir run " + run)) }
 
 // A header begins a segment.
 type header struct {

@@ -98,10 +98,10 @@ type Log struct {
 	hindered [2]error    // why writer and preparer wait for space
 	failed   error       // why the log cannot go on; wraps ErrPoisoned or ErrClosed
 	closing  bool
-	sealed   int64           // bytes of frames in all segments but the last
-	room     chan struct{}   // closed, and replaced, when whoever waits for room shall look again
-	crowd    bool            // someone waits for room
-	waiters  []*waiter       // for durability
+	sealed   int64             // bytes of frames in all segments but the last
+	room     chan struct{}     // closed, and replaced, when whoever waits for room shall look again
+	crowd    bool              // someone waits for room
+	waiters  []*waiter         // for durability
 	named    map[string]string // by stage: the snapshot that its newest checkpoint names
 	outdated []outdated        // snapshots that no checkpoint names once an LSN is durable
 
@@ -135,8 +135,8 @@ type spot struct {
 type segment struct {
 	number  uint64
 	first   journal.LSN
-	limit   int64    // frames are placed below it, unless one alone is larger
-	end     int64    // behind the last frame placed
+	limit   int64 // frames are placed below it, unless one alone is larger
+	end     int64 // behind the last frame placed
 	last    journal.LSN
 	file    vfs.File // while it is written
 	index   []byte   // once it is full, until its footer is written

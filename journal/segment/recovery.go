@@ -201,7 +201,7 @@ func (r *recovery) begin(at *tail) error {
 	seg.first, seg.end, seg.last, seg.begun = at.lsn+1, headerSize, at.lsn, r.o.Now()
 	r.segs = append(r.segs, seg)
 	r.tail = tail{number: number, lsn: at.lsn, off: headerSize, prev: at.prev, chain: at.chain}
-	r.writer.follow(seg, at.chain, at.prev)
+	r.writer = writer{seg: seg, chain: chain{before: at.chain}, prev: at.prev}
 	return r.name(seg.file, &header{number: number, first: seg.first, prev: at.prev, chain: at.chain})
 }
 

@@ -85,14 +85,15 @@ func (l *Log) catchUp() bool {
 }
 
 // syncWritten makes everything written durable and says so. The caller has the
-// turn.
+// turn. After a failed sync there is no other: it would succeed and prove
+// nothing.
 func (l *Log) syncWritten() bool {
 	l.mu.Lock()
 	at := l.written
-	done := l.synced.lsn >= at.lsn
+	done, failed := l.synced.lsn >= at.lsn, l.failed != nil
 	l.mu.Unlock()
-	if done {
-		return true
+	if failed || done {
+		return !failed
 	}
 	if err := at.seg.file.Sync(); err != nil {
 		l.fail(err)

@@ -1,9 +1,7 @@
 package segment
 
 import (
-	"crypto/sha256"
 	"errors"
-	"hash"
 	"time"
 
 	"github.com/weirflow/weir/internal/vfs"
@@ -13,21 +11,8 @@ import (
 // A writer is what the goroutine that writes groups keeps for itself.
 type writer struct {
 	seg   *segment
-	chain hash.Hash // over the frames of seg so far, begun with the value before it
-	prev  uint32    // CRC of the last frame written
-	value [32]byte  // scratch
-}
-
-// follow makes the writer go on after the chain value of everything before seg.
-func (w *writer) follow(seg *segment, chain [32]byte, prev uint32) {
-	w.seg, w.prev = seg, prev
-	w.chain = sha256.New()
-	w.chain.Write(chain[:])
-}
-
-func (w *writer) sum() [32]byte {
-	w.chain.Sum(w.value[:0])
-	return w.value
+	chain chain
+	prev  uint32 // CRC of the last frame written
 }
 
 // write is the writer's goroutine: it writes group after group until the log is
@@ -51,7 +36,7 @@ func (l *Log) write() {
 		if g.seg != l.writer.seg && !l.roll(g.seg) {
 			return
 		}
-		l.writer.chain.Write(g.buf)
+		l.writer.chain.add(g.buf)
 		l.writer.prev = g.prev
 		if !l.persist(func() error { return writeGroup(g) }) {
 			return
@@ -171,7 +156,7 @@ func (l *Log) roll(next *segment) bool {
 	if !l.persist(func() error { return l.name(next.file, &h) }) {
 		return false
 	}
-	l.writer.follow(next, h.chain, h.prev)
+	l.writer = writer{seg: next, chain: chain{before: h.chain}, prev: h.prev}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.written.seg, l.written.off = next, headerSize
@@ -210,7 +195,7 @@ func (l *Log) footer(full *segment) (trailer, []byte) {
 		index = l.idx.encode()
 	}
 	t := trailer{
-		prev: l.writer.prev, number: full.number, first: full.first, last: full.last, end: full.end, chain: l.writer.sum(),
+		prev: l.writer.prev, number: full.number, first: full.first, last: full.last, end: full.end, chain: l.writer.chain.sum(),
 	}
 	b := l.encodeFooter(index, &t)
 	return t, b
