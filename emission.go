@@ -72,15 +72,15 @@ func newEmissions(rules []plan.Emission) emissions {
 	return emissions{rules, slices.ContainsFunc(rules, func(r plan.Emission) bool { return r.Every > 1 })}
 }
 
-// A memory is what the emissions of a stage remember for a key.
-type memory struct {
+// A tally is what the emissions of a stage remember for a key.
+type tally struct {
 	Inputs int64  `json:"inputs,omitempty"` // since the entry began, if some rule counts them
 	Shown  string `json:"shown,omitempty"`  // digest of what EmitOnChange saw last
 }
 
 // after tells whether an entry that took one more input is emitted, and whether
 // it is then removed. encode returns the encoding of what would be emitted.
-func (e *emissions) after(m *memory, encode func() ([]byte, error)) (emit, reset bool, err error) {
+func (e *emissions) after(m *tally, encode func() ([]byte, error)) (emit, reset bool, err error) {
 	if e.counts {
 		m.Inputs++
 	}

@@ -206,8 +206,8 @@ func (s *stage) read(ports []feed, input int, role plan.Role, via string) {
 		}
 		e := topology.Edge{From: from.Name, Port: name, To: s.node.Name, Input: input, Via: view}
 		for _, o := range s.f.edges {
-			if o == e {
-				s.problem("reads %s twice at one input; a stream is merged with itself", e.Journal())
+			if o.To == e.To && o.From == e.From && o.Port == e.Port {
+				s.problem("reads %s twice; put a stage between, such as a Map that returns what it is given", e.Journal())
 			}
 		}
 		s.f.edges = append(s.f.edges, e)

@@ -13,7 +13,7 @@ import (
 // emissions remember.
 type entry[E any] struct {
 	Value E `json:"value"`
-	memory
+	tally
 }
 
 // A fold is a stage that keeps an E for each key and emits an Out of it.
@@ -109,7 +109,7 @@ func (c fold[K, In, E, Out]) run(s *stage, key func(In) K, t *plan.TypedTable[K,
 			return err
 		}
 		present = e
-		due, reset, err := emit.after(&e.memory, encode)
+		due, reset, err := emit.after(&e.tally, encode)
 		if err != nil {
 			return err
 		}

@@ -87,7 +87,11 @@ func TestWiringMistakes(t *testing.T) {
 		{"merge with itself", func(f *weir.Flow) {
 			in := orders(f, "orders")
 			weir.Map(weir.Merge(in, in), "map", same)
-		}, []string{"stage map: reads orders.out twice at one input; a stream is merged with itself (HERE)"}},
+		}, []string{"stage map: reads orders.out twice; put a stage between, such as a Map that returns what it is given (HERE)"}},
+		{"join with itself", func(f *weir.Flow) {
+			in := weir.KeyBy(orders(f, "orders"), byID)
+			weir.Join(in, weir.TableOf(in), "join", func(a, _ order) (order, error) { return a, nil })
+		}, []string{"stage join: reads orders.out twice; put a stage between, such as a Map that returns what it is given (HERE)"}},
 		{"dead letters of an unknown stage", func(f *weir.Flow) {
 			in := orders(f, "orders")
 			weir.Map(in, "validate", same)
