@@ -1,0 +1,16 @@
+package plan
+
+import (
+	"github.com/weirflow/weir/internal/vfs"
+	"github.com/weirflow/weir/journal"
+)
+
+// A Harness lets tests put their hands between the parts of a run.
+type Harness struct {
+	// Edit changes the flow after it was built. Nil changes nothing.
+	Edit func(*Flow) error
+	// Log makes the log of a run in memory. Nil means package memory.
+	Log func(journal.Manifest) journal.Log
+	// FS is the file system of a run on disk. Nil means the machine's.
+	FS vfs.FS
+}

@@ -1,0 +1,339 @@
+package weir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/vfs"
+	"github.com/weirflow/weir/journal"
+	"github.com/weirflow/weir/journal/memory"
+	"github.com/weirflow/weir/journal/segment"
+	"github.com/weirflow/weir/topology"
+)
+
+// Why a run does not start.
+var (
+	// ErrInUse says that another process owns the run.
+	ErrInUse = journal.ErrInUse
+	// ErrUnfinished says that there is an unfinished run, with RefuseUnfinished.
+	ErrUnfinished = errors.New("the newest run is unfinished")
+	// ErrNoRun says that Options.Run names no run that can be continued.
+	ErrNoRun = errors.New("no such unfinished run")
+	// ErrNoDir says that there is no data directory, with RequireDir.
+	ErrNoDir = errors.New("the data directory does not exist")
+)
+
+// A DefinitionError says that a run cannot be continued, because the flow that
+// began it differs in what shapes the record.
+type DefinitionError struct {
+	Run         string
+	Differences []topology.Difference // from the recorded definition to the present one
+}
+
+// Error lists the differences and says what to do.
+func (e *DefinitionError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "run %s began with another definition of this flow:", e.Run)
+	for _, d := range e.Differences {
+		if d.Shapes {
+			b.WriteString("\n  " + d.Text)
+		}
+	}
+	b.WriteString("\nundo these changes to go on with the run, or start a new one")
+	return b.String()
+}
+
+// prepared is a run that is about to start.
+type prepared struct {
+	flow     *plan.Flow
+	log      journal.Log
+	manifest journal.Manifest
+	dir      string
+	logger   *slog.Logger
+}
+
+// prepare finds or makes the run and opens its log.
+func (d *Definition) prepare(o Options) (*prepared, error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Harness == nil {
+		o.Harness = &plan.Harness{}
+	}
+	if o.Dir == "" {
+		if o.Run != "" || o.RequireDir {
+			return nil, fmt.Errorf("flow %s: run %q is to be continued, but there is no data directory: set Options.Dir", d.name, o.Run)
+		}
+		return d.inMemory(o)
+	}
+	s, err := openStore(o, d.name)
+	if err != nil {
+		return nil, fmt.Errorf("flow %s: %w", d.name, err)
+	}
+	run, err := s.find(o)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("flow %s: %w", d.name, err)
+	case run == "":
+		return d.create(s, o)
+	}
+	return d.resume(s, run, o)
+}
+
+// built is a flow with its settings.
+type built struct {
+	flow        *plan.Flow
+	settings    []journal.Setting
+	definition  json.RawMessage
+	fingerprint string
+}
+
+// assemble wires the flow with settings and checks it.
+func (d *Definition) assemble(cfg any, o Options) (*built, error) {
+	f, err := d.wire(cfg)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err = d.settings(cfg)
+	if err != nil {
+		return nil, err
+	}
+	b := &built{flow: f.plan, fingerprint: f.plan.Graph.Fingerprint()}
+	if b.settings, err = recordSettings(cfg, o.Sources); err != nil {
+		return nil, fmt.Errorf("flow %s: %w", d.name, err)
+	}
+	if b.definition, err = f.plan.Graph.MarshalJSON(); err != nil {
+		return nil, fmt.Errorf("flow %s: %w", d.name, err)
+	}
+	if o.Harness.Edit != nil {
+		if err := o.Harness.Edit(f.plan); err != nil {
+			return nil, err
+		}
+	}
+	for _, n := range f.plan.Nodes {
+		for _, w := range n.Warnings {
+			o.Logger.Warn("stage warning", slog.String("stage", n.Name), slog.String("warning", w))
+		}
+	}
+	return b, nil
+}
+
+func (b *built) manifest(flow string) journal.Manifest {
+	return journal.Manifest{
+		Format: journal.FormatVersion, Run: ulid.Make().String(), Flow: flow,
+		Created:     time.Now().UTC(), //nolint:forbidigo // the edge: a run begins
+		Fingerprint: b.fingerprint, Definition: b.definition, Settings: b.settings,
+	}
+}
+
+// inMemory makes a run of which nothing survives.
+func (d *Definition) inMemory(o Options) (*prepared, error) {
+	b, err := d.assemble(o.Config, o)
+	if err != nil {
+		return nil, err
+	}
+	m := b.manifest(d.name)
+	p := &prepared{flow: b.flow, manifest: m, logger: o.Logger}
+	if o.Harness.Log != nil {
+		p.log = o.Harness.Log(m)
+	} else {
+		p.log = memory.New(m, memory.Options{Build: buildIdentity(), Config: b.fingerprint})
+	}
+	return p, nil
+}
+
+// create makes a new run on disk.
+func (d *Definition) create(s *store, o Options) (*prepared, error) {
+	b, err := d.assemble(o.Config, o)
+	if err != nil {
+		return nil, err
+	}
+	m := b.manifest(d.name)
+	dir := filepath.Join(s.runs, m.Run)
+	log, err := segment.Create(s.fsys, dir, m, segment.Options{
+		Sync: o.Sync, SegmentSize: o.SegmentSize, Enter: segment.Enter{Build: buildIdentity(), Config: b.fingerprint},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("flow %s: %w", d.name, err)
+	}
+	o.Logger.Info("new run", slog.String("flow", d.name), slog.String("run", m.Run), slog.String("dir", dir))
+	return &prepared{flow: b.flow, log: log, manifest: m, dir: dir, logger: o.Logger}, nil
+}
+
+// resume goes on with a run.
+func (d *Definition) resume(s *store, run string, o Options) (*prepared, error) {
+	dir := filepath.Join(s.runs, run)
+	m, err := segment.ReadManifest(s.fsys, dir)
+	if err != nil {
+		return nil, fmt.Errorf("flow %s: %w", d.name, err)
+	}
+	cfg, err := d.settings(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	cfg, drifts, err := restoreSettings(cfg, m.Settings, o.Sources)
+	if err != nil {
+		return nil, fmt.Errorf("flow %s, run %s: %w", d.name, run, err)
+	}
+	b, err := d.assemble(cfg, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := compareDefinitions(&m, b.flow.Graph); err != nil {
+		return nil, err
+	}
+	log, report, err := segment.Open(s.fsys, dir, segment.Options{
+		Sync: o.Sync, SegmentSize: o.SegmentSize, Enter: segment.Enter{Build: buildIdentity(), Config: b.fingerprint},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("flow %s: %w", d.name, err)
+	}
+	now := log.Manifest()
+	epoch, last := now.Epochs[len(now.Epochs)-1], m.Epochs[len(m.Epochs)-1]
+	o.Logger.Info("continued run", slog.String("flow", d.name), slog.String("run", run), slog.Uint64("epoch", epoch.Number),
+		slog.Uint64("from_lsn", uint64(report.Head)), slog.Int64("cut_bytes", report.Cut), slog.String("dir", dir))
+	if epoch.Build != last.Build {
+		o.Logger.Info("code changed", slog.Uint64("since_epoch", last.Number), slog.String("was", last.Build), slog.String("is", epoch.Build))
+	}
+	for _, drift := range drifts {
+		o.Logger.Warn("settings drift", slog.String("drift", drift.String()))
+	}
+	return &prepared{flow: b.flow, log: log, manifest: now, dir: dir, logger: o.Logger}, nil
+}
+
+// compareDefinitions refuses a run that a flow of another shape began.
+func compareDefinitions(m *journal.Manifest, now *topology.Graph) error {
+	if m.Fingerprint == now.Fingerprint() {
+		return nil
+	}
+	was, err := topology.Parse(m.Definition)
+	if err != nil {
+		return fmt.Errorf("run %s: %w", m.Run, err)
+	}
+	return &DefinitionError{Run: m.Run, Differences: topology.Diff(was, now)}
+}
+
+// buildIdentity says which code this is: the revision, or the version of the
+// main module, as the Go tool recorded it.
+func buildIdentity() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	revision, dirty := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+dirty"
+		}
+	}
+	if revision == "" {
+		return info.Main.Version
+	}
+	return revision + dirty
+}
+
+// A store is where the runs of a flow are kept.
+type store struct {
+	fsys vfs.FS
+	runs string // Dir/flow
+}
+
+// openStore creates the data directory if it has to.
+func openStore(o Options, flow string) (*store, error) {
+	s := &store{fsys: o.Harness.FS}
+	if s.fsys == nil {
+		s.fsys = vfs.OS
+	}
+	data, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	s.runs = filepath.Join(data, flow)
+	switch _, err := s.fsys.Stat(data); {
+	case err == nil:
+		return s, nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("data directory: %w", err)
+	case o.RequireDir:
+		return nil, fmt.Errorf("%w: %s", ErrNoDir, data)
+	}
+	if err := vfs.EnsureDir(s.fsys, data, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if err := vfs.WriteFileAtomic(s.fsys, filepath.Join(data, ".gitignore"), []byte("*\n"), 0o600); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	o.Logger.Info("created data directory", slog.String("dir", data))
+	return s, nil
+}
+
+// find returns the run to go on with, "" to start a new one.
+func (s *store) find(o Options) (run string, err error) {
+	if o.Run != "" {
+		status, err := s.status(o.Run)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return "", fmt.Errorf("%w: %s is not in %s", ErrNoRun, o.Run, s.runs)
+		case err != nil:
+			return "", err
+		case status == Completed:
+			return "", fmt.Errorf("%w: %s is completed", ErrNoRun, o.Run)
+		}
+		return o.Run, nil
+	}
+	if o.Continue == StartNew {
+		return "", nil
+	}
+	run, err = s.newest()
+	if run == "" || err != nil {
+		return "", err
+	}
+	status, err := s.status(run)
+	switch {
+	case err != nil:
+		return "", err
+	case status == Completed:
+		return "", nil
+	case o.Continue == RefuseUnfinished:
+		return "", fmt.Errorf("%w: run %s is %s; go on with it or start a new one", ErrUnfinished, run, status)
+	}
+	return run, nil
+}
+
+// newest returns the newest run that has a manifest, "" if there is none. Ids
+// are ULIDs, so they sort by age.
+func (s *store) newest() (string, error) {
+	entries, err := s.fsys.ReadDir(s.runs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("list runs: %w", err)
+	}
+	for _, e := range slices.Backward(entries) {
+		if _, err := ulid.ParseStrict(e.Name()); err != nil || !e.IsDir() {
+			continue
+		}
+		switch _, err := segment.ReadManifest(s.fsys, filepath.Join(s.runs, e.Name())); {
+		case err == nil:
+			return e.Name(), nil
+		case !errors.Is(err, fs.ErrNotExist): // else its making was cut short
+			return "", err
+		}
+	}
+	return "", nil
+}
