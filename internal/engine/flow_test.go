@@ -61,6 +61,19 @@ func (p *port) emit(v int64) {
 	p.values = append(p.values, v)
 }
 
+// pad writes a zero in very many digits.
+func (p *port) pad(zeros []byte) {
+	last := p.items[len(p.items)-1]
+	p.starts = append(p.starts, len(p.raw))
+	p.rec.Items = append(p.rec.Items[:0], p.turn.Item)
+	p.rec.Payload = zeros
+	p.raw, last = journal.AppendRecord(p.raw, last, &p.rec)
+	p.items = append(p.items, last)
+	p.offs = append(p.offs, uint32(len(p.raw)-len(zeros)), uint32(len(p.raw)))
+	p.crcs = append(p.crcs, wire.Checksum(zeros))
+	p.values = append(p.values, 0)
+}
+
 func (p *port) Len() int   { return len(p.values) }
 func (p *port) Size() int  { return len(p.raw) }
 func (p *port) Err() error { return p.err }

@@ -26,8 +26,7 @@ type source struct {
 	started bool // the goroutines were
 
 	next     *plan.Read // read, not placed yet
-	held     bool       // placed, but reading is paused: the answer waits
-	paused   bool
+	paused   bool       // next waits, and with it the goroutine
 	reading  bool // the goroutine runs
 	stopping bool // reading was told to end
 
@@ -51,10 +50,6 @@ func (w *source) open() error { return nil }
 
 func (w *source) read() {
 	w.paused = false
-	if w.held {
-		w.held = false
-		w.answer <- true
-	}
 	if w.started || w.stopping {
 		return
 	}
@@ -69,12 +64,8 @@ func (w *source) read() {
 func (w *source) pause() { w.paused = true }
 
 func (w *source) stop() {
-	w.stopping = true
+	w.stopping, w.paused = true, false
 	w.end()
-	if w.held {
-		w.held = false
-		w.answer <- false
-	}
 }
 
 func (w *source) handle(m message) error {
@@ -96,10 +87,10 @@ func (w *source) handle(m message) error {
 	return nil
 }
 
-func (w *source) idle() bool { return w.next == nil && (!w.reading || w.held) }
+func (w *source) idle() bool { return w.paused || w.next == nil && !w.reading }
 
 func (w *source) work() (bool, error) {
-	if w.next == nil || w.s.full() {
+	if w.next == nil || w.paused || w.s.full() {
 		return false, nil
 	}
 	return true, w.place()
@@ -150,10 +141,6 @@ func (w *source) place() error {
 		if w.acks != nil {
 			w.acks.add(s.last, r.Position, r.Part)
 		}
-	}
-	if w.paused && !w.stopping {
-		w.held = true
-		return nil
 	}
 	w.answer <- !w.stopping
 	return nil
