@@ -114,7 +114,9 @@ func (e *edge) nextTransition() error {
 		}
 		b.Journal, b.LSN, b.Epoch, b.Recorded = e.journal, p.Last, e.to.run.epochID(p.Epoch), p.Time.UnixNano()
 		e.local = append(e.local, held{raw: b})
-		e.adopt(&e.local[len(e.local)-1])
+		if err := e.adopt(&e.local[len(e.local)-1]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -39,7 +40,9 @@ func (w *sink) work() (bool, error) {
 		w.start(job{kind: flushJob})
 		return true, nil
 	}
-	s.takeEnds()
+	if err := s.takeEnds(); err != nil {
+		return true, errors.Join(err, s.drop())
+	}
 	if s.turn.items == 0 {
 		return false, nil
 	}

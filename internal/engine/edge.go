@@ -60,8 +60,8 @@ type reader struct {
 	tail  uint64 // sequence of the last record in local or consumed
 
 	cursor  uint64           // last sequence consumed
-	account *contract.Reader // of what is consumed; nil until the digest before it is known
-	failed  bool             // the two sides part
+	account *contract.Reader // of what was taken in hand; nil until the digest before it is known
+	verdict contract.Verdict // at the end that is consumed
 	saw     journal.EndKind  // the end that is consumed; zero if none
 	sees    journal.EndKind  // the end that the open transition consumes
 	behind  *catchup         // not nil while the log is read
@@ -187,13 +187,19 @@ func (e *edge) fill(at mark) error {
 	e.queue = queue[:0]
 	e.mu.Unlock()
 	for i := had; i < len(e.local); i++ {
-		e.adopt(&e.local[i])
+		if err := e.adopt(&e.local[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// adopt makes of a batch what the handler expects.
-func (e *edge) adopt(h *held) {
+// adopt checks that a batch is the next one and makes of it what the handler
+// expects.
+func (e *edge) adopt(h *held) error {
+	if err := e.accountFor(h.raw); err != nil {
+		return err
+	}
 	h.batch = h.raw
 	if e.port.Mode == plan.Copied {
 		h.batch = e.port.Decoder.Private(h.raw)
@@ -202,6 +208,7 @@ func (e *edge) adopt(h *held) {
 		h.batch = e.spec.Adapt(h.batch)
 	}
 	e.tail = h.raw.Last()
+	return nil
 }
 
 // peek returns the next batch and the record to begin with; ok is false if there
@@ -224,30 +231,18 @@ func (e *edge) step(n int) {
 // undo moves work back to what is consumed.
 func (e *edge) undo() { e.work = e.done }
 
-// settle makes everything before work consumed: the transition was placed. It
-// compares the ledgers wherever the writer's frame ended, and returns a verdict
-// that fails once, when they part.
-func (e *edge) settle() contract.Verdict {
-	var verdict contract.Verdict
+// settle makes everything before work consumed: the transition was placed.
+func (e *edge) settle() {
 	if e.done == e.work {
-		return verdict
+		return
 	}
 	var bytes int64
-	for i := e.done.batch; i <= e.work.batch && i < len(e.local); i++ {
-		h := &e.local[i]
-		from, to := 0, h.raw.N
-		if i == e.done.batch {
-			from = e.done.record
-		}
-		if i == e.work.batch {
-			to = e.work.record
-		}
-		if to > from {
-			verdict = e.accountFor(h.raw, from, to)
-		}
-		if to == h.raw.N {
-			bytes += h.bytes
-		}
+	for i := range e.work.batch {
+		bytes += e.local[i].bytes
+		e.cursor = e.local[i].raw.Last()
+	}
+	if e.work.record > 0 {
+		e.cursor = e.local[e.work.batch].raw.First + uint64(e.work.record) - 1
 	}
 	e.ahead.batch -= e.work.batch
 	if e.ahead.batch < 0 || (e.ahead.batch == 0 && e.ahead.record < e.work.record) {
@@ -263,45 +258,43 @@ func (e *edge) settle() contract.Verdict {
 		e.consumedBytes.Add(bytes)
 	}
 	e.release()
-	if e.failed || verdict.State != contract.Fail {
-		return contract.Verdict{}
-	}
-	e.failed = true
-	return verdict
 }
 
-// accountFor adds records from to to-1 of b to the reader's account.
-func (e *edge) accountFor(b *plan.Batch, from, to int) contract.Verdict {
-	first := b.First + uint64(from)
+// accountFor adds a batch to the reader's side of the contract and compares the two
+// sides, before anything is done with it.
+func (e *edge) accountFor(b *plan.Batch) error {
 	if e.account == nil {
-		e.account = contract.NewReader(e.subject(), before(b, from))
+		e.account = contract.NewReader(e.subject(), e.before(b))
 	}
-	v := e.account.Consume(first, b.CRCs[from:to])
-	if to == b.N && v.State != contract.Fail {
+	v := e.account.Consume(b.First, b.CRCs)
+	if v.State != contract.Fail {
 		v = e.account.FrameEnd(contract.Ledger{Count: b.Last(), Last: b.Last(), Digest: wire.Digest(b.Digest)})
 	}
-	e.cursor = first + uint64(to-from) - 1
-	return v
+	return v.Err()
 }
 
-// before is the writer's ledger before record i of b. A reader that resumes in
-// the middle of a journal takes it for its own, so that the first frame that it
-// reads is compared with itself and all that follow with the writer.
-func before(b *plan.Batch, i int) contract.Ledger {
-	rest := wire.Digest(0)
-	for k := i; k < b.N; k++ {
-		rest = rest.Add(b.First+uint64(k), b.CRCs[k])
+// before is what the reader has consumed when b is the first batch that it reads
+// in this epoch. Its digest is the writer's before b, because it is not on
+// record; so the first frame is compared with itself and all that follow with the
+// writer.
+func (e *edge) before(b *plan.Batch) contract.Ledger {
+	l := contract.Ledger{Count: e.cursor, Last: e.cursor, Digest: wire.Digest(b.Digest)}
+	if e.cursor == 0 {
+		l.Digest = 0
+		return l
 	}
-	seq := b.First + uint64(i) - 1
-	return contract.Ledger{Count: seq, Last: seq, Digest: wire.Digest(b.Digest) - rest}
+	for k, crc := range b.CRCs {
+		l.Digest -= wire.Digest(0).Add(b.First+uint64(k), crc)
+	}
+	return l
 }
 
 func (e *edge) subject() contract.Subject {
 	return contract.Subject{Upstream: e.journal, Reader: e.to.name}
 }
 
-// verdict is what can be said of the edge now.
-func (e *edge) verdict() contract.Verdict {
+// present is what can be said of the edge now.
+func (e *edge) present() contract.Verdict {
 	if e.account == nil {
 		at := contract.Ledger{Count: e.cursor, Last: e.cursor}
 		return contract.NewReader(e.subject(), at).Verdict()
@@ -314,7 +307,7 @@ func (e *edge) judge(end ending) contract.Verdict {
 	w := contract.Ledger{Count: end.count, Last: end.count, Digest: wire.Digest(end.digest)}
 	if e.account == nil { // nothing was read in this epoch: the digest is the writer's
 		at := contract.Ledger{Count: e.cursor, Last: e.cursor}
-		if e.cursor == end.count {
+		if e.cursor == end.count && e.cursor > 0 {
 			at = w
 		}
 		e.account = contract.NewReader(e.subject(), at)

@@ -46,20 +46,12 @@ func sideOf(l contract.Ledger) evidence.Side {
 	return evidence.Side{Count: l.Count, Last: l.Last, Digest: uint64(l.Digest)}
 }
 
-// judgeEnd decides the transport contract of an edge whose end was consumed.
-func (s *stage) judgeEnd(e *edge) {
-	e.mu.Lock()
-	end := e.end
-	e.mu.Unlock()
-	s.judge(transportGate(e), e.judge(end), true, true, "")
-}
-
 // judgeUnread lets the contracts of edges pass that the stage will not read to
 // their end in this epoch.
 func (s *stage) judgeUnread() {
 	for _, e := range s.inputs {
 		if e.saw == 0 {
-			s.judge(transportGate(e), e.verdict(), false, true, "the reader ended before the writer did")
+			s.judge(transportGate(e), e.present(), false, true, "the reader ended before the writer did")
 		}
 	}
 }

@@ -27,8 +27,8 @@ type source struct {
 
 	next     *plan.Read // read, not placed yet
 	paused   bool       // next waits, and with it the goroutine
-	reading  bool // the goroutine runs
-	stopping bool // reading was told to end
+	reading  bool       // the goroutine runs
+	stopping bool       // reading was told to end
 
 	expect      int64 // how many records there should be; of the reading goroutine until it ended
 	expectKnown bool

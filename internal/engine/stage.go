@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/supervise"
@@ -165,9 +166,14 @@ func (s *stage) guard(fn func() error) {
 // failed makes an event of an error.
 func (s *stage) failed(err error) {
 	event := supervise.Error
+	violation := (*contract.ViolationError)(nil)
 	panicked := (*PanicError)(nil)
 	input := (*InputError)(nil)
 	switch {
+	case errors.As(err, &violation): // the pipeline decides
+		e := s.inputs[s.inputOf(violation.Verdict.Subject.Upstream)]
+		s.judge(transportGate(e), violation.Verdict, false, true, "")
+		return
 	case errors.Is(err, journal.ErrPoisoned), errors.Is(err, journal.ErrClosed):
 		event = supervise.LogPoisoned
 		s.run.tell(supervise.PipelineInput{Event: supervise.LogPoisoned, Err: err})
@@ -367,7 +373,10 @@ func (s *stage) restore() error {
 	}
 	for i, e := range s.inputs {
 		if e.saw != 0 {
-			s.judgeEnd(e)
+			e.mu.Lock()
+			end := e.end
+			e.mu.Unlock()
+			s.judge(transportGate(e), e.judge(end), true, true, "")
 			s.raise(supervise.StageInput{Event: supervise.EndOfInput, Input: i, Ending: supervise.Ending(e.saw)})
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/supervise"
 	"github.com/weirflow/weir/journal"
@@ -67,7 +68,9 @@ func (w *transform) work() (bool, error) {
 	}
 	s.next = (s.next + 1) % len(s.inputs)
 	if w.failed == nil && w.gave == nil {
-		s.takeEnds()
+		if err := s.takeEnds(); err != nil {
+			return true, errors.Join(err, s.drop())
+		}
 	}
 	if s.turn.items == 0 && w.failed == nil {
 		return false, nil
@@ -251,17 +254,22 @@ func (w *transform) tooLarge(items int) error {
 	return fmt.Errorf("%w: what follows from no input", journal.ErrTooLarge)
 }
 
-// takeEnds notes, in the open transition, the ends that come next on the inputs.
-func (s *stage) takeEnds() {
+// takeEnds notes, in the open transition, the ends that come next on the inputs,
+// if the two sides agree on what came before them.
+func (s *stage) takeEnds() error {
 	for _, e := range s.inputs {
 		if s.declines(e) {
 			continue
 		}
 		if end, ok := e.ended(); ok {
+			if e.verdict = e.judge(end); e.verdict.State == contract.Fail {
+				return e.verdict.Err()
+			}
 			s.consumeOther(journal.Consumed{Kind: journal.Ended, Journal: e.journal, End: end.kind})
 			e.sees = end.kind
 		}
 	}
+	return nil
 }
 
 // sawEnds follows from the ends that the placed transition noted.
@@ -271,7 +279,7 @@ func (s *stage) sawEnds() {
 			continue
 		}
 		e.saw, e.sees = e.sees, 0
-		s.judgeEnd(e)
+		s.judge(transportGate(e), e.verdict, true, true, "")
 		s.raise(supervise.StageInput{Event: supervise.EndOfInput, Input: i, Ending: supervise.Ending(e.saw)})
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/supervise"
 	"github.com/weirflow/weir/journal"
@@ -190,9 +189,7 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 		}
 	}
 	for _, e := range s.inputs {
-		if v := e.settle(); v.State == contract.Fail {
-			s.judge(transportGate(e), v, false, true, "")
-		}
+		e.settle()
 	}
 	s.sawEnds()
 	for _, gate := range s.passed {
