@@ -87,7 +87,7 @@ func (w *sink) gather() (job, error) {
 		if s.declines(e) {
 			continue
 		}
-		for n < turnRecords {
+		for n < s.run.c.Batch {
 			if err := e.fill(e.ahead); err != nil {
 				return j, err
 			}
@@ -99,7 +99,7 @@ func (w *sink) gather() (job, error) {
 				break
 			}
 			from := e.ahead.record
-			to := min(h.batch.N, from+turnRecords-n)
+			to := min(h.batch.N, from+s.run.c.Batch-n)
 			p := piece{edge: e, batch: h.batch, from: from, to: to}
 			j.pieces = append(j.pieces, p)
 			if w.out.stores {

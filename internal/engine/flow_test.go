@@ -32,6 +32,7 @@ type port struct {
 	err    error
 	rec    journal.Record
 	item   [1]int
+	text   [20]byte
 }
 
 // errOdd is what a value below -1000 fails with when it is written.
@@ -47,8 +48,7 @@ func (p *port) emit(v int64) {
 		last = p.items[n-1]
 	}
 	p.starts = append(p.starts, len(p.raw))
-	var text [20]byte
-	payload := strconv.AppendInt(text[:0], v, 10)
+	payload := strconv.AppendInt(p.text[:0], v, 10)
 	p.rec.Items, p.rec.Payload = p.rec.Items[:0], payload
 	if p.turn.Item >= 0 {
 		p.item[0] = p.turn.Item

@@ -188,6 +188,9 @@ func (p *pipeline) pauseLater(in supervise.PipelineInput, step supervise.Pipelin
 }
 
 func (p *pipeline) showStatus() {
+	if p.finished {
+		return
+	}
 	status := statusRunning
 	switch s := p.rules.State(); {
 	case s.Terminal(), s == supervise.PipelineAbortRequested, p.rules.Intent().Mode != supervise.NoIntent, s > supervise.PipelineRunning:

@@ -174,7 +174,7 @@ func (r *Run) newStage(n *plan.Node) (*stage, error) {
 		ports = append(ports[:len(ports):len(ports)], n.Dead)
 	}
 	for _, p := range ports {
-		o := &outlet{Port: p, tally: tally{port: p.Name}}
+		o := &outlet{Port: p, tally: tally{port: p.Name}, journal: n.Name + "." + p.Name}
 		if at != nil {
 			o.resume(at)
 		}
@@ -228,7 +228,7 @@ func (r *Run) newEdge(to *stage, input int, in *plan.Input) error {
 		return fmt.Errorf("stage %s has no port %d", from.name, in.From.Port)
 	}
 	e := &edge{
-		journal: from.name + "." + port.Name, from: from, to: to, port: port.Port, spec: in, input: input, window: r.c.Window,
+		journal: port.journal, from: from, to: to, port: port.Port, spec: in, input: input, window: r.c.Window,
 	}
 	e.name = e.journal + "→" + to.name
 	if to.inputOf(e.journal) >= 0 {

@@ -120,9 +120,10 @@ type worker interface {
 type outlet struct {
 	*plan.Port
 	tally
-	edges  []*edge
-	output journal.Output // sealed in the open transition
-	batch  *plan.Batch    // of output; nil if nothing was written
+	journal string // "stage.port"
+	edges   []*edge
+	output  journal.Output // sealed in the open transition
+	batch   *plan.Batch    // of output; nil if nothing was written
 }
 
 // loop is the stage's goroutine.

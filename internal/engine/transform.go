@@ -91,7 +91,7 @@ func (w *transform) finish() error {
 		case err != nil:
 			return err
 		}
-		s.limit = turnRecords
+		s.limit = s.run.c.Batch
 	}
 	if w.failed != nil {
 		return w.failed

@@ -128,7 +128,7 @@ func (s *stage) seal() error {
 		}
 		p.output, p.batch = p.Writer.Seal(p.count+1, p.digest)
 		p.output.Port, p.output.Type = p.Name, p.Type
-		p.batch.Journal = s.name + "." + p.Name
+		p.batch.Journal = p.journal
 		if s.run.c.Paranoid {
 			if err := p.survives(); err != nil {
 				return err
