@@ -149,15 +149,3 @@ func follow(c counters, p placed) counters {
 	}
 	return c
 }
-
-// whole returns the LSNs after which no transition is cut, zero included, up to
-// the head.
-func whole(log []placed) []int {
-	ends := []int{0}
-	for i, p := range log {
-		if !p.more {
-			ends = append(ends, i+1)
-		}
-	}
-	return ends
-}

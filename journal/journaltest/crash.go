@@ -13,8 +13,9 @@ import (
 )
 
 // Crash cuts the power before each operation that a workload asks of the disk,
-// several times with other sectors surviving, and after that before each
-// operation of the recovery. Whatever survived, everything that was acknowledged
+// three times with other sectors surviving, and once more during the recovery:
+// before each operation of a recovery, spread over the boundaries of the workload
+// so that three neighbours have them all. Whatever survived, everything that was acknowledged
 // as durable must be there, byte for byte; what is there is a prefix of what was
 // appended, cut between transitions; snapshots that its checkpoints name can be
 // read; and the log goes on.
@@ -135,7 +136,13 @@ func (m *machine) crashAt(n int) (end bool, err error) {
 	}
 	for seed := range 3 {
 		rng := rand.New(rand.NewPCG(uint64(n), uint64(seed)))
-		if err := m.recovers(disk.Crash(rng), h, h.acked, rng, seed == 0); err != nil {
+		after := disk.Crash(rng)
+		if seed > 0 {
+			err = m.finds(after, h, h.acked, 2)
+		} else if err = m.recovers(after, h, h.acked); err == nil {
+			err = m.crashesAgain(after, h, rng, n%3)
+		}
+		if err != nil {
 			return false, fmt.Errorf("power cut %d: %w", seed, err)
 		}
 	}
@@ -154,52 +161,56 @@ func ended(faults *vfs.Faults, h *history) (bool, error) {
 	return true, nil
 }
 
-// recovers opens the log on a disk after a crash and checks it; if again, it
-// also cuts the power at each operation of that.
-func (m *machine) recovers(disk *vfs.Memory, h *history, durable journal.LSN, rng *rand.Rand, again bool) error {
-	whole := disk.Kill() // a copy
-	faults := vfs.NewFaults(whole, nil)
-	log, err := m.on(faults, 2)
-	if err != nil {
-		return fmt.Errorf("open: %w", err)
-	}
-	operations := faults.Count()
-	n, err := h.verify(log, durable)
-	if err == nil {
-		err = h.goOn(m.ctx, n, log, func() (journal.Log, error) { return m.on(whole, 3) })
-	}
-	if err != nil {
-		_ = log.Close() // ends its goroutines
-		return err
-	}
-	if !again {
-		return nil
-	}
-	for at := 1; at <= operations+1; at++ { // the last one is right after the recovery
-		m.recoveries++
-		if err := m.crashesAgain(disk, h, durable, rng, at); err != nil {
-			return fmt.Errorf("second power cut, at operation %d of the recovery: %w", at, err)
-		}
-	}
-	return nil
-}
-
-func (m *machine) crashesAgain(disk *vfs.Memory, h *history, durable journal.LSN, rng *rand.Rand, at int) error {
-	half := disk.Kill() // a copy
-	log, err := m.on(vfs.NewFaults(half, vfs.StopAt(at)), 2)
-	if err == nil {
-		durable = max(durable, log.Durable()) // it said so
-	}
-	after := half.Crash(rng)
-	if err == nil {
-		_ = log.Close() // ends its goroutines; the disk is dead
-	}
-	log, err = m.on(after, 3)
+// finds opens the log on a disk, as owner number n of this case, and checks it.
+func (m *machine) finds(disk *vfs.Memory, h *history, durable journal.LSN, owner int) error {
+	log, err := m.on(disk, owner)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
 	_, err = h.verify(log, durable)
 	return errors.Join(err, log.Close())
+}
+
+// recovers opens the log on a copy of a disk, checks it and goes on with it.
+func (m *machine) recovers(disk *vfs.Memory, h *history, durable journal.LSN) error {
+	disk = disk.Kill()
+	log, err := m.on(disk, 2)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	n, err := h.verify(log, durable)
+	if err == nil {
+		err = h.goOn(m.ctx, n, log, func() (journal.Log, error) { return m.on(disk, 3) })
+	}
+	if err != nil {
+		_ = log.Close() // ends its goroutines
+	}
+	return err
+}
+
+// crashesAgain cuts the power at every third operation of the recovery on a copy
+// of a disk, from one of the first three on, and at last right after it.
+func (m *machine) crashesAgain(disk *vfs.Memory, h *history, rng *rand.Rand, first int) error {
+	for at := first + 1; ; at += 3 {
+		m.recoveries++
+		half := disk.Kill()
+		log, err := m.on(vfs.NewFaults(half, vfs.StopAt(at)), 2)
+		opened := err == nil
+		durable := h.acked
+		if opened {
+			durable = max(durable, log.Durable()) // it said so
+		}
+		after := half.Crash(rng)
+		if opened {
+			_ = log.Close() // ends its goroutines; the disk is dead
+		}
+		if err := m.finds(after, h, durable, 3); err != nil {
+			return fmt.Errorf("second power cut, at operation %d of the recovery: %w", at, err)
+		}
+		if opened {
+			return nil
+		}
+	}
 }
 
 func (m *machine) killAt(n int) (end bool, err error) {
@@ -237,7 +248,7 @@ func (m *machine) keeps(disk *vfs.Memory, h *history, durable journal.LSN, rng *
 	if err != nil {
 		return err
 	}
-	if err := m.recovers(after, h, journal.LSN(n), rng, false); err != nil {
+	if err := m.recovers(after, h, journal.LSN(n)); err != nil {
 		return fmt.Errorf("power cut right after the recovery: %w", err)
 	}
 	return nil

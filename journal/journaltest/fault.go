@@ -10,9 +10,9 @@ import (
 	"github.com/weirflow/weir/internal/vfs"
 )
 
-// Fault makes each operation that a workload asks of the disk fail in each of
-// the ways it can: input/output error, short write, a full disk that has space
-// again at once or later, a failed sync. The log then either goes on and comes
+// Fault makes each operation that a workload asks of the disk fail: with an
+// input/output error, at every other one after half of a write, and with a full
+// disk that has space again at once or later. The log then either goes on and comes
 // to the same, or is poisoned and its next owner finds everything that was
 // acknowledged, in the same machine or after a loss of power. A full disk alone
 // must not poison it.
@@ -29,12 +29,15 @@ type mishap struct {
 	half  bool // half of a write is done
 }
 
-var mishaps = []mishap{
-	{"EIO", syscall.EIO, 1, false},
-	{"EIO in the middle", syscall.EIO, 1, true},
-	{"ENOSPC once", syscall.ENOSPC, 1, false},
-	{"ENOSPC in the middle, for a while", syscall.ENOSPC, 12, true},
-	{"EDQUOT for a while", syscall.EDQUOT, 5, false},
+// mishapsAt returns what happens at boundary n: an error, and a shortage of space.
+func mishapsAt(n int) []mishap {
+	shortages := []mishap{
+		{"ENOSPC once", syscall.ENOSPC, 1, false},
+		{"ENOSPC for a while", syscall.ENOSPC, 12, true},
+		{"EDQUOT for a while", syscall.EDQUOT, 5, false},
+		{"ENOSPC once, in the middle", syscall.ENOSPC, 1, true},
+	}
+	return []mishap{{"EIO", syscall.EIO, 1, n%2 == 0}, shortages[n/2%len(shortages)]}
 }
 
 // fault says what happens to an operation when the mishap begins at operation n.
@@ -59,7 +62,7 @@ func (m mishap) fault(n int, op vfs.Op) vfs.Fault {
 
 func (m *machine) faultAt(n int) (end bool, err error) {
 	end = true
-	for i, mishap := range mishaps {
+	for i, mishap := range mishapsAt(n) {
 		var met atomic.Bool
 		disk, faults, h, err := m.run(func(op vfs.Op) vfs.Fault {
 			f := mishap.fault(n, op)
@@ -75,8 +78,8 @@ func (m *machine) faultAt(n int) (end bool, err error) {
 		rng := rand.New(rand.NewPCG(uint64(n), uint64(i)))
 		switch {
 		case err != nil || !met.Load():
-		case (n+i)%2 == 0:
-			err = m.recovers(disk.Crash(rng), h, h.acked, rng, false)
+		case (n/4+i)%2 == 0:
+			err = m.recovers(disk.Crash(rng), h, h.acked)
 		default:
 			err = m.keeps(disk.Kill(), h, h.acked, rng)
 		}
