@@ -38,7 +38,15 @@ func (a *attempts) again(ctx context.Context, err error) bool {
 	if p.Within > 0 && time.Since(a.first)+time.Duration(delay) > p.Within {
 		return false
 	}
-	t := time.NewTimer(time.Duration(delay))
+	return pause(ctx, time.Duration(delay))
+}
+
+// pause sleeps and reports whether ctx let it.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
@@ -78,16 +86,18 @@ func (r *Run) limiter(p *plan.Rate) *limiter {
 	return shared.(*limiter)
 }
 
-// wait returns when n records may pass, at once if ctx is done.
+// wait returns when n records may pass, at once if ctx is done. It sleeps once,
+// however many they are: a timer is late by up to a millisecond.
 func (l *limiter) wait(ctx context.Context, n int) {
 	if l == nil {
 		return
 	}
-	for n > 0 && ctx.Err() == nil {
+	now := time.Now()
+	var delay time.Duration
+	for n > 0 {
 		part := min(n, l.bucket.Burst())
-		if l.bucket.WaitN(ctx, part) != nil {
-			return
-		}
+		delay = l.bucket.ReserveN(now, part).DelayFrom(now)
 		n -= part
 	}
+	pause(ctx, delay)
 }
