@@ -80,6 +80,9 @@ func (s *stage) checkpointAtEnd(kind journal.EndKind) {
 
 func (s *stage) checked() {
 	c := &s.check
+	if s.careful {
+		s.careful, s.deaths, s.limit = false, nil, s.run.c.Batch
+	}
 	c.placed, c.data, c.due, c.logged = false, false, false, s.run.logged.Load()
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/plan"
@@ -29,8 +30,7 @@ func (w *sink) work() (bool, error) {
 		return true, err
 	}
 	if len(j.pieces) > 0 {
-		w.start(j)
-		return true, nil
+		return true, w.dispatch(j)
 	}
 	if len(w.held) > 0 {
 		if s.node.Flush > 0 && !s.anyEnded() {
@@ -47,6 +47,23 @@ func (w *sink) work() (bool, error) {
 		return false, nil
 	}
 	return true, s.commit(journal.Urgent)
+}
+
+// dispatch has a delivery made; of a careful stage it is one record.
+func (w *sink) dispatch(j job) error {
+	if s := w.s; s.careful {
+		p := j.pieces[0]
+		ok, err := s.try(p.edge, p.batch, p.from)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			j.results = []delivered{{err: event.Mark(event.KindCrash, errCrash)}}
+			return w.delivered(&j)
+		}
+	}
+	w.start(j)
+	return nil
 }
 
 func (w *sink) start(j job) {
@@ -87,7 +104,7 @@ func (w *sink) gather() (job, error) {
 		if s.declines(e) {
 			continue
 		}
-		for n < s.run.c.Batch {
+		for n < s.limit {
 			if err := e.fill(e.ahead); err != nil {
 				return j, err
 			}
@@ -99,7 +116,7 @@ func (w *sink) gather() (job, error) {
 				break
 			}
 			from := e.ahead.record
-			to := min(h.batch.N, from+s.run.c.Batch-n)
+			to := min(h.batch.N, from+s.limit-n)
 			p := piece{edge: e, batch: h.batch, from: from, to: to}
 			j.pieces = append(j.pieces, p)
 			if w.out.stores {

@@ -146,6 +146,9 @@ func (r *Run) build() error {
 			return fmt.Errorf("stage %s: %w", s.name, err)
 		}
 	}
+	if err := r.care(); err != nil {
+		return err
+	}
 	return r.pipe.init(r)
 }
 

@@ -62,6 +62,9 @@ type stage struct {
 	told     bool // the pipeline was told how the stage ended
 	stuck    bool // a contract does not hold: nothing goes on until the pipeline cancels
 
+	careful bool           // one input at a time, on record before it is tried
+	deaths  map[trying]int // how often the process died with an input
+
 	turn     turn
 	limit    int // records in one transition; small for a while after one was too large
 	budget   budget
@@ -166,6 +169,9 @@ func (s *stage) guard(fn func() error) {
 
 // failed makes an event of an error.
 func (s *stage) failed(err error) {
+	if undo := s.drop(); undo != nil {
+		err = errors.Join(err, undo)
+	}
 	event := supervise.Error
 	violation := (*contract.ViolationError)(nil)
 	panicked := (*PanicError)(nil)

@@ -91,7 +91,9 @@ func (w *transform) finish() error {
 		case err != nil:
 			return err
 		}
-		s.limit = s.run.c.Batch
+		if !s.careful {
+			s.limit = s.run.c.Batch
+		}
 	}
 	if w.failed != nil {
 		return w.failed
@@ -126,6 +128,14 @@ func (w *transform) take(e *edge) (bool, error) {
 	}
 	b := h.batch
 	to := min(b.N, from+min(pieceLimit, s.limit-s.turn.items))
+	if s.careful {
+		to = from + 1
+		if ok, err := s.try(e, b, from); err != nil {
+			return false, err
+		} else if !ok {
+			return true, w.refused(e, b, from, false, crashed())
+		}
+	}
 	s.node.Turn.Base = s.turn.items
 	next, dirty, f := s.node.Handler.Handle(e.input, b, from, to)
 	if next < from || next > to || (f == nil && next != to) {

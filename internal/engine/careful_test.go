@@ -1,0 +1,67 @@
+package engine_test
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/journal/memory"
+)
+
+// An input that kills the process whenever it is handled is found and given up;
+// the others are handled.
+func TestCrashLoop(t *testing.T) {
+	for _, where := range []string{"handler", "sink"} {
+		t.Run(where, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				log, w := newLog(memory.Options{}), &world{}
+				flow := func() *build {
+					b := newBuild()
+					b.source("numbers", 20, upTo(20)...)
+					b.handle("inc", func(h *handler, _ int, v int64) error {
+						if v == 7 && where == "handler" {
+							log.Kill()
+						}
+						h.ports[0].emit(v)
+						return nil
+					}, "numbers")
+					s := b.sink("out", w, "inc")
+					s.refuse = func(_ context.Context, _ int, vs []int64) error {
+						if slices.Contains(vs, 7) && where == "sink" {
+							log.Kill()
+						}
+						return nil
+					}
+					return b
+				}
+				deaths := 0
+				for ; ; deaths++ {
+					res, _ := start(t, flow(), log).Wait()
+					if res.Status == evidence.Completed {
+						break
+					}
+					if res.Status != evidence.Interrupted || deaths > 10 {
+						t.Fatalf("epoch %d: %+v", deaths+1, res)
+					}
+					var err error
+					if log, err = log.Reopen(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if deaths > 6 {
+					t.Errorf("%d deaths", deaths)
+				}
+				stage := map[string]string{"handler": "inc", "sink": "out"}[where]
+				if got := records(t, log, stage, "dead"); !slices.Equal(got, []string{"7"}) {
+					t.Errorf("dead letters %v", got)
+				}
+				want := slices.DeleteFunc(upTo(20), func(v int64) bool { return v == 7 && where == "handler" })
+				if got := slices.Compact(slices.Sorted(slices.Values(w.values()))); !slices.Equal(got, want) {
+					t.Errorf("delivered %v", got)
+				}
+			})
+		})
+	}
+}
