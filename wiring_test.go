@@ -165,14 +165,14 @@ func TestWiringMistakes(t *testing.T) {
 		{"two types of one name", func(f *weir.Flow) { first(f); second(f) },
 			[]string{"stage second: payload: weir_test.thing and weir_test.thing are both called thing in the log; give one of them a method EventType() string (HERE)"}},
 		{"options out of range", func(f *weir.Flow) {
-			in := weir.From(f, "orders", weir.Slice([]order{}), policy.Retry{Max: -1}, policy.Rate{})
+			in := weir.From(f, "orders", weir.Slice([]order{}), policy.Retry{Max: -1}, policy.Rate{PerSecond: -1})
 			weir.Latest(weir.KeyBy(in, byID), "latest", weir.EmitEvery(0))
 			weir.TopN(weir.All(in), "top", 0, byID, func(a, b order) int { return 0 })
 			weir.Each(in, "print", ignore, weir.FlushEvery(-time.Second), weir.OnError{Error: 7, Budget: weir.Budget{Share: 2}})
 		}, []string{
 			"stage latest: EmitEvery(0); give it at least 1 (HERE)",
 			"stage orders: policy.Retry is {Max:-1 Delay:0s Factor:0 Within:0s}; nothing in it is negative, and Factor is at least 1 (HERE)",
-			"stage orders: policy.Rate is {PerSecond:0 Burst:0 Name:}; PerSecond is above zero, Burst is not negative (HERE)",
+			"stage orders: policy.Rate is {PerSecond:-1 Burst:0 Name:}; neither PerSecond nor Burst is negative (HERE)",
 			"stage print: FlushEvery is -1s; a duration is not negative (HERE)",
 			"stage print: OnError.Error is 7; use DeadLetter or Fail (HERE)",
 			"stage print: OnError.Budget is {InARow:0 Share:2 Over:0}; counts are not negative and Share is between 0 and 1 (HERE)",

@@ -56,7 +56,7 @@ func (r Retry) apply(faults *[]string) *plan.Retry {
 
 // Rate limits how many records a source or sink takes in a second.
 type Rate struct {
-	PerSecond float64 // required, above zero
+	PerSecond float64 // zero means no limit
 	Burst     int     // records at once after a pause; zero means 1
 	Name      string  // stages of a run that give the same Name share one budget; empty means its own
 }
@@ -73,8 +73,8 @@ func (r Rate) ApplySource(s *plan.SourceSettings) { s.Guards.Rate = r.apply(&s.F
 func (r Rate) ApplySink(s *plan.SinkSettings) { s.Guards.Rate = r.apply(&s.Faults) }
 
 func (r Rate) apply(faults *[]string) *plan.Rate {
-	if !(r.PerSecond > 0 && r.PerSecond <= math.MaxFloat64) || r.Burst < 0 {
-		*faults = append(*faults, fmt.Sprintf("policy.Rate is %+v; PerSecond is above zero, Burst is not negative", r))
+	if !(r.PerSecond >= 0 && r.PerSecond <= math.MaxFloat64) || r.Burst < 0 {
+		*faults = append(*faults, fmt.Sprintf("policy.Rate is %+v; neither PerSecond nor Burst is negative", r))
 		return nil
 	}
 	return &plan.Rate{PerSecond: r.PerSecond, Burst: max(r.Burst, 1), Name: r.Name}

@@ -45,7 +45,7 @@ func TestRate(t *testing.T) {
 	if diff := cmp.Diff(&plan.Rate{PerSecond: 50, Burst: 1, Name: "api"}, s.Guards.Rate); diff != "" {
 		t.Errorf("Rate (-want +got):\n%s", diff)
 	}
-	for _, bad := range []policy.Rate{{}, {PerSecond: -1}, {PerSecond: 1, Burst: -1}, {PerSecond: math.NaN()}, {PerSecond: math.Inf(1)}} {
+	for _, bad := range []policy.Rate{{PerSecond: -1}, {PerSecond: 1, Burst: -1}, {PerSecond: math.NaN()}, {PerSecond: math.Inf(1)}} {
 		var s plan.SourceSettings
 		if bad.ApplySource(&s); len(s.Faults) != 1 || s.Guards.Rate != nil {
 			t.Errorf("%+v: faults %q, want one", bad, s.Faults)

@@ -316,7 +316,7 @@ func (p *pipeline) arm(do supervise.Do) {
 		}
 	case supervise.ReportBarrier:
 		p.lastSnapshot = now
-		r.log.Info("draining", attr("waits_for", p.rules.Barrier().String()))
+		r.log.Debug("draining", attr("waits_for", p.rules.Barrier().String()))
 	case supervise.ArmDrainWarning:
 		p.timers[supervise.DrainSlow] = now.Add(slowDrain)
 	case supervise.WarnSlowDrain:
