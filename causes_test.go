@@ -93,7 +93,7 @@ left.dead:1 {"input":{"User":"bob","Page":2},"ref":"in.out:2","kind":"validation
 left.out:1 9 ← [0] [names.out:1]
 left.out:2 9 ← [2] [names.out:1]`},
 		{"each", `
-each.dead:1 {"input":{"Value":{"User":"bob","Page":2},"Ref":"in.out:2","Key":"","Time":"1970-01-01T00:00:00Z","Recorded":"1970-01-01T00:00:00Z"},"ref":"in.out:2","kind":"","reason":"no twos","attempts":1} ← [1] []`},
+each.dead:1 {"input":{"Value":{"User":"bob","Page":2},"Ref":"in.out:2","Key":"","Time":"1970-01-01T00:00:00Z","Recorded":"1970-01-01T00:00:00Z"},"ref":"in.out:2","kind":"","reason":"no twos"} ← [1] []`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.stage, func(t *testing.T) {

@@ -16,10 +16,9 @@ type Failed[T any] struct {
 	// names the record in any case.
 	Input T `json:"input"`
 
-	Ref      event.Ref  `json:"ref"` // zero for what a source could not accept
-	Kind     event.Kind `json:"kind"`
-	Reason   string     `json:"reason"`
-	Attempts int        `json:"attempts,omitempty"` // deliveries tried by a sink
+	Ref    event.Ref  `json:"ref"` // zero for what a source could not accept
+	Kind   event.Kind `json:"kind"`
+	Reason string     `json:"reason"`
 }
 
 // EventType returns the name of T in brackets: "Failed[order.placed.v1]".
@@ -105,7 +104,7 @@ func (m morgue[In]) bury(b *plan.Batch, i int, f *plan.Failure, own bool) {
 	dead := Failed[In]{
 		Ref:    event.Ref{Stage: stage, Port: port, Seq: b.First + uint64(i)},
 		Kind:   f.Kind,
-		Reason: reason(f.Err), Attempts: f.Attempts,
+		Reason: reason(f.Err),
 	}
 	if own {
 		dead.Input = b.Values.([]In)[i]

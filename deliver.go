@@ -42,22 +42,21 @@ func (c *calling[T]) Guarantee() string                                     { re
 func (c *calling[T]) Open(context.Context, plan.At) (plan.Deliverer, error) { return c, nil }
 func (c *calling[T]) Bury(b *plan.Batch, i int, f *plan.Failure)            { c.dead.bury(b, i, f, true) }
 
-// Deliver calls the function for each record; see plan.Deliverer. Once ctx is
-// done it calls no more: what is left failed with its cause.
+// Deliver calls the function for each record; see plan.Deliverer. When ctx ends
+// meanwhile, it is not known what came of the call under way, so nothing is said
+// of the batch: all of it comes again.
 func (c *calling[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, _ int, _ bool, _ string) (failed map[int]error, err error) {
 	values := b.Values.([]T)
-	fail := func(i int, err error) {
-		if failed == nil {
-			failed = map[int]error{}
+	for i := from; i < to && ctx.Err() == nil; i++ {
+		if err := c.call(ctx, values[i]); err != nil {
+			if failed == nil {
+				failed = map[int]error{}
+			}
+			failed[i] = err
 		}
-		failed[i] = err
 	}
-	for i := from; i < to; i++ {
-		if ctx.Err() != nil {
-			fail(i, context.Cause(ctx))
-		} else if err := c.call(ctx, values[i]); err != nil {
-			fail(i, err)
-		}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	return failed, nil
 }
@@ -88,11 +87,6 @@ func (d *delivering[T]) Bury(b *plan.Batch, i int, f *plan.Failure) { d.dead.bur
 
 // Open opens the sink; see plan.Sink.
 func (d *delivering[T]) Open(ctx context.Context, at plan.At) (_ plan.Deliverer, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = panicked(p).Err
-		}
-	}()
 	public := At{Flow: at.Flow, Stage: at.Stage, Run: at.Run, Epoch: at.Epoch, Note: at.Note}
 	w := &writing[T]{stage: at.Stage}
 	if e, ok := d.sink.(exactly[T]); ok {
@@ -130,18 +124,13 @@ type writing[T any] struct {
 // Deliver delivers a part of a batch; see plan.Deliverer.
 func (w *writing[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, attempt int, redelivered bool, mark string) (failed map[int]error, err error) {
 	batch := w.deliveries(b, from, to, attempt, redelivered)
-	err = guarded(func() error {
-		if w.tx != nil {
-			return w.tx.Commit(ctx, batch, Mark(mark))
-		}
-		return w.w.Deliver(ctx, batch)
-	})
-	partial, ok := errors.AsType[*PartialError](err)
-	if !ok {
-		return nil, err
-	}
 	if w.tx != nil {
-		return nil, fmt.Errorf("a transaction delivers all or nothing: %w", err)
+		return nil, w.tx.Commit(ctx, batch, Mark(mark))
+	}
+	err = w.w.Deliver(ctx, batch)
+	partial, ok := errors.AsType[*PartialError](err)
+	if !ok || ctx.Err() != nil { // of what was cut short nothing is known
+		return nil, err
 	}
 	failed = make(map[int]error, len(partial.Failed))
 	for i, err := range partial.Failed {
@@ -191,7 +180,7 @@ func (w *writing[T]) Flush(ctx context.Context) error {
 	if w.flusher == nil {
 		return nil
 	}
-	return guarded(func() error { return w.flusher.Flush(ctx) })
+	return w.flusher.Flush(ctx)
 }
 
 func (w *writing[T]) Note() (string, bool) {
@@ -203,47 +192,30 @@ func (w *writing[T]) Note() (string, bool) {
 
 func (w *writing[T]) Marks() bool { return w.tx != nil }
 
-func (w *writing[T]) Mark(ctx context.Context) (mark string, err error) {
-	err = guarded(func() error {
-		m, err := w.tx.Mark(ctx)
-		mark = string(m)
-		return err
-	})
-	return mark, err
+func (w *writing[T]) Mark(ctx context.Context) (string, error) {
+	m, err := w.tx.Mark(ctx)
+	return string(m), err
 }
 
 func (w *writing[T]) Finishes() bool { return w.finisher != nil }
 
 func (w *writing[T]) Prepare(ctx context.Context) (string, error) {
-	return noted(func() (string, error) { return w.finisher.Prepare(ctx) })
+	return noted(w.finisher.Prepare(ctx))
 }
 
 func (w *writing[T]) Finish(ctx context.Context) (string, error) {
-	return noted(func() (string, error) { return w.finisher.Finish(ctx) })
+	return noted(w.finisher.Finish(ctx))
 }
 
 func (w *writing[T]) Close() error {
 	if w.tx != nil {
-		return guarded(w.tx.Close)
+		return w.tx.Close()
 	}
-	return guarded(w.w.Close)
+	return w.w.Close()
 }
 
-// guarded calls code of the user's; a panic is an error.
-func guarded(fn func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = panicked(p).Err
-		}
-	}()
-	return fn()
-}
-
-func noted(fn func() (string, error)) (note string, err error) {
-	err = guarded(func() error {
-		note, err = fn()
-		return err
-	})
+// noted checks the length of a note.
+func noted(note string, err error) (string, error) {
 	if err == nil && len(note) > maxNote {
 		err = fmt.Errorf("the note of the sink is %d bytes long, the limit is %d", len(note), maxNote)
 	}

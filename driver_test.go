@@ -235,7 +235,7 @@ func (d *driver) sink(n *plan.Node) {
 		for i := range b.N {
 			if err := failed[i]; err != nil {
 				n.Turn.Item = i
-				n.Sink.Bury(b, i, &plan.Failure{Err: err, Attempts: 1})
+				n.Sink.Bury(b, i, &plan.Failure{Err: err})
 			}
 		}
 		d.commit(n)

@@ -1,11 +1,11 @@
 package weir
 
 import (
-	"fmt"
 	"runtime/debug"
 	"strings"
 
 	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/engine"
 	"github.com/weirflow/weir/internal/plan"
 )
 
@@ -34,15 +34,6 @@ func refused(err error, unmarked event.Kind) *plan.Failure {
 // panicked is the Failure of an input whose handler panicked with p. It must be
 // called by the function that recovered it.
 func panicked(p any) *plan.Failure {
-	return &plan.Failure{Err: &panicError{p}, Kind: event.KindPanic, Panic: true, Stack: debug.Stack()}
-}
-
-// A panicError is a panic of the user's as an error.
-type panicError struct{ value any }
-
-func (e *panicError) Error() string         { return fmt.Sprintf("panic: %v", e.value) }
-func (e *panicError) ErrorKind() event.Kind { return event.KindPanic }
-func (e *panicError) Unwrap() error {
-	err, _ := e.value.(error)
-	return err
+	err := &engine.PanicError{Value: p, Stack: debug.Stack()}
+	return &plan.Failure{Err: err, Kind: event.KindPanic, Panic: true, Stack: err.Stack}
 }

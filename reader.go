@@ -19,13 +19,8 @@ type reader[T any] struct {
 	dead morgue[[]byte]
 }
 
-// Read reads batches; see plan.Source. A panic of the source's is an error.
-func (r *reader[T]) Read(ctx context.Context, after string, take func(*plan.Read) bool) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = panicked(p).Err
-		}
-	}()
+// Read reads batches; see plan.Source.
+func (r *reader[T]) Read(ctx context.Context, after string, take func(*plan.Read) bool) error {
 	for b, err := range r.src.Read(ctx, Position(after)) {
 		if err != nil {
 			return err
@@ -54,7 +49,7 @@ func (r *reader[T]) Emit(read *plan.Read) {
 	checked := r.typ.Validates()
 	for i := range values {
 		if checked {
-			if err := r.validate(&values[i]); err != nil {
+			if err := r.typ.Validate(&values[i]); err != nil {
 				r.refuse(&values[i], err, event.KindValidation)
 				continue
 			}
@@ -73,15 +68,6 @@ func (r *reader[T]) Emit(read *plan.Read) {
 		}
 		r.bury(b.Raw, refused(err, event.KindDecode))
 	}
-}
-
-func (r *reader[T]) validate(v *T) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = panicked(p).Err
-		}
-	}()
-	return r.typ.Validate(v)
 }
 
 // refuse writes a value that is not acceptable to the dead letters, encoded if
@@ -107,11 +93,6 @@ func (r *reader[T]) Expect(ctx context.Context) (n int64, known bool, err error)
 	if !ok {
 		return 0, false, nil
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = panicked(p).Err
-		}
-	}()
 	return e.Expect(ctx)
 }
 
@@ -121,12 +102,5 @@ func (r *reader[T]) Ack() func(ctx context.Context, upTo string) error {
 	if !ok {
 		return nil
 	}
-	return func(ctx context.Context, upTo string) (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = panicked(p).Err
-			}
-		}()
-		return a.Ack(ctx, Position(upTo))
-	}
+	return func(ctx context.Context, upTo string) error { return a.Ack(ctx, Position(upTo)) }
 }

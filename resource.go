@@ -91,7 +91,7 @@ func (r *Resource[T]) Close() error {
 	if was != opened || r.close == nil {
 		return nil
 	}
-	if err := guarded(r.close); err != nil {
+	if err := r.close(); err != nil {
 		return fmt.Errorf("close resource %s: %w", r.name, err)
 	}
 	return nil

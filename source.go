@@ -52,7 +52,7 @@ func (fn SourceFunc[T]) Read(ctx context.Context, after Position) iter.Seq2[Batc
 type (
 	// An Acknowledger is told a position once it is durable, in order and never
 	// from two goroutines at once: push sources and queues acknowledge here. An
-	// error is a read error.
+	// error is logged; a later position stands for this one too.
 	Acknowledger interface {
 		Ack(ctx context.Context, upTo Position) error
 	}

@@ -20,6 +20,9 @@ func (s *store) status(run string) (status Status, err error) {
 	if err != nil {
 		return "", err
 	}
+	if _, held, err := s.fsys.LockHolder(filepath.Join(dir, "LOCK")); err != nil || held {
+		return Running, err // opening it will say who holds it
+	}
 	copied := vfs.NewMemory()
 	if err := copyTree(copied, s.fsys, dir); err != nil {
 		return "", fmt.Errorf("look at run %s: %w", run, err)

@@ -75,8 +75,6 @@ type Failure struct {
 	Kind  event.Kind
 	Panic bool
 	Stack []byte // of a panic
-
-	Attempts int // deliveries that were tried; zero for handlers
 }
 
 // A Handler computes: from records to records and changed state.
