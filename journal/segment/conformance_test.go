@@ -28,7 +28,9 @@ func opener(o segment.Options) journaltest.Opener {
 // The campaigns need a few segments for some 60 KiB.
 var small = segment.Options{SegmentSize: 16 << 10}
 
-func TestConformance(t *testing.T) { journaltest.Run(t, journaltest.Files(opener(segment.Options{}))) }
+func TestConformance(t *testing.T) {
+	journaltest.Run(t, journaltest.Files(opener(segment.Options{SegmentSize: 96 << 10})))
+}
 
 func TestConformanceSmallSegments(t *testing.T) { journaltest.Run(t, journaltest.Files(opener(small))) }
 

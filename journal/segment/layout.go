@@ -178,7 +178,7 @@ func removeTemp(fsys vfs.FS, dir string) error {
 // lastNonZero returns the offset behind the last byte in [from, to) of f that is
 // not zero, or from.
 func lastNonZero(f io.ReaderAt, from, to int64) (int64, error) {
-	buf := make([]byte, 256<<10)
+	buf := make([]byte, min(256<<10, max(to-from, 0)))
 	for to > from {
 		n := min(int64(len(buf)), to-from)
 		got, err := f.ReadAt(buf[:n], to-n)
