@@ -92,13 +92,13 @@ func (b *bench) put(s shape) journal.LSN {
 }
 
 // snapshot stores a snapshot and appends a checkpoint that names it.
-func (b *bench) snapshot(name string, size int) journal.LSN {
+func (b *bench) snapshot(name string, size int) {
 	b.Helper()
 	data := b.data(name, size)
 	if err := b.log.WriteSnapshot(name, data); err != nil {
 		b.Fatalf("WriteSnapshot(%q): %v", name, err)
 	}
-	return b.put(shape{parts: 1, check: name, sum: sha256.Sum256(data)})
+	b.put(shape{parts: 1, check: name, sum: sha256.Sum256(data)})
 }
 
 // data is the content of the snapshot of that name.
@@ -180,7 +180,7 @@ func compare(log journal.Log, want []placed) error {
 		return err
 	}
 	if head := log.Head(); head != journal.LSN(len(want)) {
-		return fmt.Errorf("Head = %d, want %d", head, len(want))
+		return fmt.Errorf("the log has head %d, want %d", head, len(want))
 	}
 	if len(got) != len(want) {
 		return fmt.Errorf("the log holds %d frames, want %d", len(got), len(want))

@@ -41,11 +41,11 @@ func Kill(t *testing.T, open Opener) {
 func MustFail(t *testing.T, open Opener, drop Drop) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		m := &machine{ctx: t.Context(), open: open, drop: drop}
+		m := &machine{open: open, drop: drop}
 		for n, last := 1, false; !last; n++ {
 			last = true
 			for _, at := range []trial{(*machine).crashAt, (*machine).killAt, (*machine).faultAt} {
-				end, err := at(m, n)
+				end, err := at(m, t.Context(), n)
 				if err != nil {
 					t.Logf("noticed at boundary %d: %v", n, err)
 					return
@@ -59,15 +59,15 @@ func MustFail(t *testing.T, open Opener, drop Drop) {
 
 // A trial is the case of a campaign at one boundary of the workload. It returns
 // true once the workload has no such boundary.
-type trial func(m *machine, n int) (end bool, err error)
+type trial func(m *machine, ctx context.Context, n int) (end bool, err error)
 
 func campaign(t *testing.T, open Opener, at trial) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		m := &machine{ctx: t.Context(), open: open}
+		m := &machine{open: open}
 		boundaries := 0
 		for {
-			end, err := at(m, boundaries+1)
+			end, err := at(m, t.Context(), boundaries+1)
 			if err != nil {
 				t.Fatalf("boundary %d: %v", boundaries+1, err)
 			}
@@ -85,7 +85,6 @@ func campaign(t *testing.T, open Opener, at trial) {
 
 // A machine runs the workload and dies.
 type machine struct {
-	ctx  context.Context
 	open Opener
 	drop Drop // nil: all syncs are done
 
@@ -104,14 +103,14 @@ func (m *machine) on(fsys vfs.FS, owner int) (journal.Log, error) {
 
 // run does the workload on a new disk until the fault or the end, and returns
 // the disk as the fault leaves it.
-func (m *machine) run(plan func(op vfs.Op) vfs.Fault) (*vfs.Memory, *vfs.Faults, *history, error) {
+func (m *machine) run(ctx context.Context, plan func(op vfs.Op) vfs.Fault) (*vfs.Memory, *vfs.Faults, *history, error) {
 	disk := vfs.NewMemory()
 	faults := vfs.NewFaults(disk, plan)
 	log, err := m.on(faults, 1)
 	if err != nil { // the fault was in the creation
-		return disk, faults, &history{author: newAuthor(7), ended: err}, nil
+		return disk, faults, &history{author: newAuthor(7), ended: err}, nil //nolint:nilerr // a log that was not created is a history as well
 	}
-	h, err := work(m.ctx, log)
+	h, err := work(ctx, log)
 	if err == nil && h.ended == nil {
 		err = done(log)
 	}
@@ -129,8 +128,8 @@ func done(log journal.Log) error {
 	return nil
 }
 
-func (m *machine) crashAt(n int) (end bool, err error) {
-	disk, faults, h, err := m.run(vfs.StopAt(n))
+func (m *machine) crashAt(ctx context.Context, n int) (end bool, err error) {
+	disk, faults, h, err := m.run(ctx, vfs.StopAt(n))
 	if err != nil {
 		return false, err
 	}
@@ -139,7 +138,7 @@ func (m *machine) crashAt(n int) (end bool, err error) {
 		after := disk.Crash(rng)
 		if seed > 0 {
 			err = m.finds(after, h, h.acked, 2)
-		} else if err = m.recovers(after, h, h.acked); err == nil {
+		} else if err = m.recovers(ctx, after, h, h.acked); err == nil {
 			err = m.crashesAgain(after, h, rng, n%3)
 		}
 		if err != nil {
@@ -172,7 +171,7 @@ func (m *machine) finds(disk *vfs.Memory, h *history, durable journal.LSN, owner
 }
 
 // recovers opens the log on a copy of a disk, checks it and goes on with it.
-func (m *machine) recovers(disk *vfs.Memory, h *history, durable journal.LSN) error {
+func (m *machine) recovers(ctx context.Context, disk *vfs.Memory, h *history, durable journal.LSN) error {
 	disk = disk.Kill()
 	log, err := m.on(disk, 2)
 	if err != nil {
@@ -180,7 +179,7 @@ func (m *machine) recovers(disk *vfs.Memory, h *history, durable journal.LSN) er
 	}
 	n, err := h.verify(log, durable)
 	if err == nil {
-		err = h.goOn(m.ctx, n, log, func() (journal.Log, error) { return m.on(disk, 3) })
+		err = h.goOn(ctx, n, log, func() (journal.Log, error) { return m.on(disk, 3) })
 	}
 	if err != nil {
 		_ = log.Close() // ends its goroutines
@@ -213,8 +212,8 @@ func (m *machine) crashesAgain(disk *vfs.Memory, h *history, rng *rand.Rand, fir
 	}
 }
 
-func (m *machine) killAt(n int) (end bool, err error) {
-	disk, faults, h, err := m.run(func(op vfs.Op) vfs.Fault {
+func (m *machine) killAt(ctx context.Context, n int) (end bool, err error) {
+	disk, faults, h, err := m.run(ctx, func(op vfs.Op) vfs.Fault {
 		if op.Number != n {
 			return vfs.Fault{}
 		}
@@ -229,7 +228,7 @@ func (m *machine) killAt(n int) (end bool, err error) {
 		return false, err
 	}
 	rng := rand.New(rand.NewPCG(uint64(n), 9))
-	if err := m.keeps(disk, h, max(h.acked, journal.LSN(reached)), rng); err != nil {
+	if err := m.keeps(ctx, disk, h, max(h.acked, journal.LSN(reached)), rng); err != nil {
 		return false, err
 	}
 	return ended(faults, h)
@@ -237,7 +236,7 @@ func (m *machine) killAt(n int) (end bool, err error) {
 
 // keeps opens the log after the death of its owner's process and checks that it
 // holds everything up to durable, and still does if the power goes right then.
-func (m *machine) keeps(disk *vfs.Memory, h *history, durable journal.LSN, rng *rand.Rand) error {
+func (m *machine) keeps(ctx context.Context, disk *vfs.Memory, h *history, durable journal.LSN, rng *rand.Rand) error {
 	log, err := m.on(disk, 2)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
@@ -248,7 +247,7 @@ func (m *machine) keeps(disk *vfs.Memory, h *history, durable journal.LSN, rng *
 	if err != nil {
 		return err
 	}
-	if err := m.recovers(after, h, journal.LSN(n)); err != nil {
+	if err := m.recovers(ctx, after, h, journal.LSN(n)); err != nil {
 		return fmt.Errorf("power cut right after the recovery: %w", err)
 	}
 	return nil

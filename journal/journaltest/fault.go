@@ -1,6 +1,7 @@
 package journaltest
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync/atomic"
@@ -60,11 +61,11 @@ func (m mishap) fault(n int, op vfs.Op) vfs.Fault {
 	}
 }
 
-func (m *machine) faultAt(n int) (end bool, err error) {
+func (m *machine) faultAt(ctx context.Context, n int) (end bool, err error) {
 	end = true
 	for i, mishap := range mishapsAt(n) {
 		var met atomic.Bool
-		disk, faults, h, err := m.run(func(op vfs.Op) vfs.Fault {
+		disk, faults, h, err := m.run(ctx, func(op vfs.Op) vfs.Fault {
 			f := mishap.fault(n, op)
 			if f.Err != nil {
 				met.Store(true)
@@ -79,9 +80,9 @@ func (m *machine) faultAt(n int) (end bool, err error) {
 		switch {
 		case err != nil || !met.Load():
 		case (n/4+i)%2 == 0:
-			err = m.recovers(disk.Crash(rng), h, h.acked)
+			err = m.recovers(ctx, disk.Crash(rng), h, h.acked)
 		default:
-			err = m.keeps(disk.Kill(), h, h.acked, rng)
+			err = m.keeps(ctx, disk.Kill(), h, h.acked, rng)
 		}
 		if err != nil {
 			return false, fmt.Errorf("%s: %w", mishap.name, err)

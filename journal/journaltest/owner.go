@@ -34,7 +34,7 @@ func testCloseTells(b *bench) {
 	b.fill(3)
 	future, _ := b.awaits(b.Context(), b.log.Head()+1000)
 	b.store.Fill()
-	_, blocked := b.flood(b.Context(), 32<<10, 64<<20)
+	blocked := b.flood(b.Context(), 32<<10, 64<<20)
 	b.store.Space()
 	closed, _ := soon(b.log.Close)
 	if err := <-closed; err != nil {
@@ -150,7 +150,7 @@ func tails(log journal.Log, held []placed) error {
 		want[p.stage] = t
 	}
 	if got := log.Tails(); !maps.Equal(got, want) {
-		return fmt.Errorf("Tails = %+v, want %+v", got, want)
+		return fmt.Errorf("the log has tails %+v, want %+v", got, want)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -161,8 +162,8 @@ func (l *plain) cut(f vfs.File, at int64) error {
 	if err != nil {
 		return err
 	}
-	for i := len(list) - 1; i >= 0; i-- {
-		name := plainDir + "/" + list[i].Name()
+	for i, e := range slices.Backward(list) {
+		name := plainDir + "/" + e.Name()
 		if name == f.Name() {
 			l.segments = i + 1
 			break

@@ -8,9 +8,9 @@ import (
 	"github.com/weirflow/weir/journal"
 )
 
-// flood appends Normal transitions until one has to wait, and returns that one
-// and where its result will be.
-func (b *bench) flood(ctx context.Context, bytes, limit int) (draft, <-chan error) {
+// flood appends Normal transitions until one has to wait, and returns where the
+// result of that will be.
+func (b *bench) flood(ctx context.Context, bytes, limit int) <-chan error {
 	b.Helper()
 	for n := 0; n < limit; n += bytes {
 		d := b.draft(shape{stage: "orders", parts: 1, bytes: bytes})
@@ -19,7 +19,7 @@ func (b *bench) flood(ctx context.Context, bytes, limit int) (draft, <-chan erro
 			return err
 		})
 		if !settled() {
-			return d, result
+			return result
 		}
 		if err := <-result; err != nil {
 			b.Fatalf("Append after %d bytes: %v", n, err)
@@ -27,7 +27,7 @@ func (b *bench) flood(ctx context.Context, bytes, limit int) (draft, <-chan erro
 		b.placed(d, b.epoch())
 	}
 	b.Fatalf("no Append had to wait within %d bytes", limit)
-	return draft{}, nil
+	return nil
 }
 
 // pressed checks what holds while Normal appends wait: Urgent ones do not, who
@@ -35,7 +35,7 @@ func (b *bench) flood(ctx context.Context, bytes, limit int) (draft, <-chan erro
 func (b *bench) pressed(bytes, limit int, room func()) {
 	b.Helper()
 	ctx, cancel := context.WithCancel(b.Context())
-	_, gone := b.flood(ctx, bytes, limit)
+	gone := b.flood(ctx, bytes, limit)
 	urgent := b.draft(shape{stage: "ship", parts: 2, bytes: 200})
 	result, settled := soon(func() error {
 		_, err := b.log.Append(b.Context(), journal.Urgent, urgent.frames...)

@@ -145,25 +145,32 @@ func (l *Log) Append(ctx context.Context, u journal.Urgency, frames ...journal.F
 			return 0, fmt.Errorf("append: a transition belongs to one stage, not to %q and %q", frames[0].Stage, f.Stage)
 		}
 	}
-	s := l.store
 	for {
-		s.mu.Lock()
-		if l.failed != nil {
-			defer s.mu.Unlock()
-			return 0, l.failed
+		lsn, changed, err := l.try(u, frames)
+		if changed == nil {
+			return lsn, err
 		}
-		if u == journal.Urgent || l.hasRoom() {
-			defer s.mu.Unlock()
-			return l.place(frames)
-		}
-		changed := s.changed
-		s.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
 	}
+}
+
+// try places frames, or returns a channel that is closed when it may be tried
+// again.
+func (l *Log) try(u journal.Urgency, frames []journal.Frame) (lsn journal.LSN, changed <-chan struct{}, err error) {
+	l.store.mu.Lock()
+	defer l.store.mu.Unlock()
+	if l.failed != nil {
+		return 0, nil, l.failed
+	}
+	if u == journal.Normal && !l.hasRoom() {
+		return 0, l.store.changed, nil
+	}
+	lsn, err = l.place(frames)
+	return lsn, nil, err
 }
 
 func (l *Log) hasRoom() bool {

@@ -161,9 +161,7 @@ func TestNormalWaitsForRoom(t *testing.T) {
 		{
 			"not durable",
 			memory.Options{Manual: true, Room: 4},
-			func(l *memory.Log) {
-				_, _ = l.Append(context.Background(), journal.Normal, frame("orders", "1234"))
-			},
+			func(l *memory.Log) { put(t, l, frame("orders", "1234")) },
 			(*memory.Log).Sync,
 		},
 		{
