@@ -19,7 +19,7 @@ import (
 // must not poison it.
 func Fault(t *testing.T, open Opener) {
 	t.Helper()
-	campaign(t, open, (*machine).faultAt)
+	campaign(t, open, (*machine).faultAt, minBoundaries/2)
 }
 
 // A mishap is one way to fail.

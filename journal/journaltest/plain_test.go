@@ -21,7 +21,7 @@ import (
 
 const (
 	plainDir  = "/run/log"
-	plainSize = 8 << 10 // of a segment, about
+	plainSize = 3 << 10 // of a segment, about
 )
 
 // mistake is one that a plain log makes, for the suite to find.

@@ -15,10 +15,10 @@ import (
 
 // The workload of the campaigns: what it must come to if nothing goes wrong.
 const (
-	workSteps     = 180 // transitions
+	workSteps     = 150 // transitions
 	workSegments  = 3   // at least
 	workSnapshots = 4
-	minBoundaries = 300 // operations that change the disk
+	minBoundaries = 300 // operations that change the disk; half of that where the log does not sync
 )
 
 // A history is what one owner did and was told.
