@@ -33,6 +33,7 @@ var layers = map[string]int{
 	"internal/supervise": 3,
 
 	"internal/engine":   4,
+	"internal/sample":   4,
 	"internal/textfile": 4,
 	"policy":            4,
 

@@ -1,0 +1,406 @@
+package history
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/internal/recovery"
+	"github.com/weirflow/weir/journal"
+)
+
+// Limits bound an explanation. Zero fields mean the defaults.
+type Limits struct {
+	Records int // shown in full; zero means 200
+	Depth   int // steps from the record asked about; zero means 50
+	Chain   int // changes of one key, newest first; zero means 20
+	Fan     int // of consecutive inputs, how many are shown one by one; zero means 3
+}
+
+func (l Limits) filled() Limits {
+	if l.Records <= 0 {
+		l.Records = 200
+	}
+	if l.Depth <= 0 {
+		l.Depth = 50
+	}
+	if l.Chain <= 0 {
+		l.Chain = 20
+	}
+	if l.Fan <= 0 {
+		l.Fan = 3
+	}
+	return l
+}
+
+// An Explanation is a record and what it followed from.
+type Explanation struct {
+	Record Record    `json:"record"`
+	Code   string    `json:"code,omitempty"` // version of the code that wrote it
+	Number uint64    `json:"frame"`          // of the transition, among the stage's frames
+	Causes []Cause   `json:"causes,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// The kinds of causes.
+const (
+	CauseInput    = "input"    // a record
+	CausePosition = "position" // what a source read, up to this position
+	CauseState    = "state"    // a change of the stage's state
+	CauseTimer    = "timer"    // a timer was due
+	CauseSignal   = "signal"   // a signal came
+	CauseDecision = "decision" // a person decided
+	CauseEnd      = "end"      // an input ended
+	CauseMark     = "watermark"
+	CauseResumed  = "resumed" // an epoch began
+)
+
+// A Cause is one thing that a record followed from.
+type Cause struct {
+	Kind   string       `json:"kind"`
+	Ref    *event.Ref   `json:"ref,omitempty"`    // input
+	To     uint64       `json:"to,omitempty"`     // input: the last of several that begin with Ref and were left out
+	Input  *Explanation `json:"input,omitempty"`  // input, unless left out
+	Left   string       `json:"left,omitempty"`   // why Input, or the rest of a chain, was left out
+	Value  string       `json:"value,omitempty"`  // position, or the id of a timer, signal or decision
+	Part   string       `json:"part,omitempty"`   // of the position
+	Change *Change      `json:"change,omitempty"` // state
+}
+
+// A Change is a change of one key of a stage's state.
+type Change struct {
+	Table   string      `json:"table"`
+	Key     string      `json:"key"`
+	LSN     journal.LSN `json:"lsn"`
+	At      time.Time   `json:"at"`
+	After   string      `json:"after,omitempty"`
+	Deleted bool        `json:"deleted,omitempty"`
+	Causes  []Cause     `json:"causes,omitempty"`
+	Before  *Change     `json:"before,omitempty"` // the change before it
+	Left    string      `json:"left,omitempty"`   // why Before was left out
+}
+
+// Why returns what the record that ref names followed from, back to the sources.
+// A ref may leave out the port; see [Run.Journal]. The error is a
+// [*NotFoundError] if there is no such record.
+func (r *Run) Why(ctx context.Context, ref event.Ref, limits Limits) (*Explanation, error) {
+	state, err := r.state()
+	if err != nil {
+		return nil, err
+	}
+	name, err := r.journalIn(state, ref.Journal())
+	if err != nil {
+		return nil, err
+	}
+	w := &tracer{run: r, ctx: ctx, limits: limits.filled(), seen: map[event.Ref]bool{}, state: state}
+	stage, port := split(name)
+	return w.explain(event.Ref{Stage: stage, Port: port, Seq: ref.Seq}, 0)
+}
+
+// A tracer walks causes.
+type tracer struct {
+	run    *Run
+	ctx    context.Context
+	limits Limits
+	seen   map[event.Ref]bool
+	state  *recovery.State
+	keys   map[string]*keyed // by stage; loaded when a chain cannot be found otherwise
+}
+
+// place is where a record was found; its memory is the tracer's own.
+func (w *tracer) place(ref event.Ref) (*journal.Placed, *journal.Record, *journal.Output, error) {
+	name := ref.Journal()
+	var at journal.LSN
+	err := w.run.each(w.ctx, name, ref.Seq, ref.Seq, func(e entry) bool {
+		at = e.p.Last
+		return false
+	})
+	if err == nil && at == 0 {
+		err = w.run.missing(w.state, ref)
+	}
+	if err != nil {
+		return nil, nil, nil, trimmedRef(ref, err)
+	}
+	p, err := journal.TransitionAt(w.run.log, at)
+	if err != nil {
+		return nil, nil, nil, trimmedRef(ref, err)
+	}
+	var (
+		rec *journal.Record
+		out *journal.Output
+	)
+	_, err = within(p, name, ref.Port, ref.Seq, ref.Seq, func(e entry) bool {
+		rec, out = e.rec, e.out
+		return false
+	})
+	if err == nil && rec == nil {
+		err = fmt.Errorf("%s is in frame %d for the index and not in it", ref, at)
+	}
+	return p, rec, out, err
+}
+
+func trimmedRef(ref event.Ref, err error) error {
+	var missing *NotFoundError
+	if errors.As(err, &missing) {
+		return err
+	}
+	return trimmed(ref.String(), err)
+}
+
+// missing says that there is no such record, and what there is.
+func (r *Run) missing(state *recovery.State, ref event.Ref) error {
+	var n uint64
+	if s := state.Stages[ref.Stage]; s != nil {
+		n = s.Ports[ref.Port].Count
+	}
+	first := uint64(1)
+	if r.manifest.Kept != nil {
+		first = max(first, r.manifest.Kept.Journals[ref.Journal()])
+	}
+	e := &NotFoundError{What: ref.String(), Why: "there is no such record", Have: []string{fmt.Sprintf("%s:%d to %d", ref.Journal(), first, n)}}
+	if n == 0 {
+		e.Have = []string{"nothing in " + ref.Journal()}
+	}
+	return e
+}
+
+func (w *tracer) explain(ref event.Ref, depth int) (*Explanation, error) {
+	w.seen[ref] = true
+	p, rec, out, err := w.place(ref)
+	if err != nil {
+		return nil, err
+	}
+	x := &Explanation{
+		Record: w.run.record(entry{seq: ref.Seq, rec: rec, out: out, p: p, name: ref.Journal()}),
+		Code:   p.Code, Number: p.Number, At: p.Time,
+	}
+	items := append([]int(nil), rec.Items...)
+	if x.Causes, err = w.items(p, items, depth); err != nil {
+		return nil, err
+	}
+	for _, ref := range rec.Refs {
+		if ref.Journal >= len(out.Journals) {
+			return nil, &journal.FrameError{LSN: p.Last, Err: fmt.Errorf("%s follows from journal %d of %d", x.Record.Ref, ref.Journal, len(out.Journals))}
+		}
+		c, err := w.inputs(out.Journals[ref.Journal], ref.Seq, ref.Seq, depth)
+		if err != nil {
+			return nil, err
+		}
+		x.Causes = append(x.Causes, c...)
+	}
+	more, err := w.special(p, x, rec, out, items, depth)
+	x.Causes = append(x.Causes, more...)
+	return x, err
+}
+
+// special adds the causes that a record does not list as items: a source's
+// position, the inputs of a receipt, state.
+func (w *tracer) special(p *journal.Placed, x *Explanation, rec *journal.Record, out *journal.Output, items []int, depth int) (causes []Cause, err error) {
+	if out.Type == evidence.TypeReceipt {
+		rc, err := evidence.Parse[evidence.Receipt](rec.Payload)
+		if err != nil {
+			return nil, &journal.FrameError{LSN: p.Last, Err: err}
+		}
+		if len(x.Causes) == 0 && rc.From > 0 {
+			return w.inputs(rc.Journal, rc.From, rc.To, depth)
+		}
+		return nil, nil
+	}
+	if p.Position != nil && len(x.Causes) == 0 {
+		causes = append(causes, Cause{Kind: CausePosition, Value: p.Position.Value, Part: p.Position.Part})
+	}
+	found := false
+	err = changesOf(p, func(table string, c *journal.Change) error {
+		ofKey := rec.FromKey && bytes.Equal(c.Key, rec.Key)
+		if !ofKey && !meet(c.Items, items) {
+			return nil
+		}
+		found = found || ofKey
+		change, err := w.change(p, table, c, depth, 1)
+		if err == nil {
+			causes = append(causes, Cause{Kind: CauseState, Change: change})
+		}
+		return err
+	})
+	if err == nil && rec.FromKey && !found {
+		more, chainErr := w.emitted(p, rec.Key, depth)
+		causes, err = append(causes, more...), chainErr
+	}
+	return causes, err
+}
+
+// changesOf calls fn with every change of state in p, until fn fails. A change is
+// valid until fn returns.
+func changesOf(p *journal.Placed, fn func(table string, c *journal.Change) error) error {
+	var c journal.Change
+	for i := range p.State {
+		cs := journal.NewChanges(&p.State[i])
+		for cs.Next(&c) {
+			if err := fn(p.State[i].Table, &c); err != nil {
+				return err
+			}
+		}
+		if err := cs.Err(); err != nil {
+			return &journal.FrameError{LSN: p.Last, Err: err}
+		}
+	}
+	return nil
+}
+
+func meet(a, b []int) bool {
+	for _, x := range a {
+		for _, y := range b {
+			if x == y {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// items turns indexes among what p consumed into causes.
+func (w *tracer) items(p *journal.Placed, items []int, depth int) ([]Cause, error) {
+	var causes []Cause
+	for i := 0; i < len(items); i++ {
+		c, offset, ok := consumedAt(p, items[i])
+		if !ok {
+			return nil, &journal.FrameError{LSN: p.Last, Err: fmt.Errorf("a record follows from item %d, beyond what was consumed", items[i])}
+		}
+		switch c.Kind {
+		case journal.Run:
+			first := c.From + offset
+			last := first
+			for i+1 < len(items) && items[i+1] == items[i]+1 && last < c.To {
+				last++
+				i++
+			}
+			more, err := w.inputs(c.Journal, first, last, depth)
+			if err != nil {
+				return nil, err
+			}
+			causes = append(causes, more...)
+		case journal.Mark:
+			causes = append(causes, Cause{Kind: CauseMark, Value: c.Journal + " reached " + time.Unix(0, c.Time).UTC().Format(time.RFC3339Nano)})
+		case journal.Ended:
+			causes = append(causes, Cause{Kind: CauseEnd, Value: c.Journal})
+		case journal.TimerDue:
+			causes = append(causes, Cause{Kind: CauseTimer, Value: c.ID})
+		case journal.Signalled:
+			causes = append(causes, Cause{Kind: CauseSignal, Value: c.ID})
+		case journal.Decided:
+			causes = append(causes, Cause{Kind: CauseDecision, Value: c.ID})
+		case journal.Resumed:
+			causes = append(causes, Cause{Kind: CauseResumed, Value: fmt.Sprint("epoch ", p.Epoch)})
+		}
+	}
+	return causes, nil
+}
+
+// consumedAt finds item i among what p consumed, and its place within a run.
+func consumedAt(p *journal.Placed, i int) (c *journal.Consumed, offset uint64, ok bool) {
+	left := uint64(i)
+	for k := range p.Consumed {
+		c := &p.Consumed[k]
+		n := c.Items()
+		if left < n {
+			return c, left, true
+		}
+		left -= n
+	}
+	return nil, 0, false
+}
+
+// inputs are the causes records first to last of a journal: each one explained in
+// turn, and one cause for those beyond the limit.
+func (w *tracer) inputs(name string, first, last uint64, depth int) ([]Cause, error) {
+	stage, port := split(name)
+	var causes []Cause
+	for seq := first; seq <= last; seq++ {
+		ref := event.Ref{Stage: stage, Port: port, Seq: seq}
+		if n := uint64(w.limits.Fan); seq >= first+n && last > seq {
+			return append(causes, Cause{Kind: CauseInput, Ref: &ref, To: last, Left: fmt.Sprintf("%d more", last-seq+1)}), nil
+		}
+		c, err := w.input(ref, depth)
+		if err != nil {
+			return nil, err
+		}
+		causes = append(causes, c)
+	}
+	return causes, nil
+}
+
+func (w *tracer) input(ref event.Ref, depth int) (Cause, error) {
+	c := Cause{Kind: CauseInput, Ref: &ref}
+	switch {
+	case w.seen[ref]:
+		c.Left = "shown above"
+	case depth+1 >= w.limits.Depth, len(w.seen) >= w.limits.Records:
+		c.Left = "beyond the limit"
+	default:
+		x, err := w.explain(ref, depth+1)
+		var gone *NotFoundError
+		if errors.As(err, &gone) {
+			c.Left = gone.Why
+			return c, nil
+		}
+		c.Input = x
+		return c, err
+	}
+	return c, nil
+}
+
+// change describes a change in p and the chain before it. nth counts from the
+// newest.
+func (w *tracer) change(p *journal.Placed, table string, c *journal.Change, depth, nth int) (*Change, error) {
+	out := &Change{Table: table, Key: text(c.Key), LSN: p.Last, At: p.Time, Deleted: c.Deleted, After: text(c.Value)}
+	key, previous := bytes.Clone(c.Key), c.Previous
+	var err error
+	if out.Causes, err = w.items(p, append([]int(nil), c.Items...), depth); err != nil {
+		return nil, err
+	}
+	switch {
+	case previous == 0:
+		return out, nil
+	case previous >= p.First:
+		return nil, &journal.FrameError{LSN: p.Last, Err: fmt.Errorf("the change before that of key %s is at frame %d, not before it", text(key), previous)}
+	case nth >= w.limits.Chain:
+		out.Left = "earlier changes: beyond the limit"
+		return out, nil
+	}
+	out.Before, out.Left, err = w.changeAt(p.Stage, table, key, previous, depth, nth+1)
+	return out, err
+}
+
+// changeAt describes the change of a key at lsn, or says why it cannot.
+func (w *tracer) changeAt(stage, table string, key []byte, lsn journal.LSN, depth, nth int) (out *Change, left string, err error) {
+	p, err := journal.TransitionAt(w.run.log, lsn)
+	if errors.Is(err, journal.ErrTrimmed) {
+		return nil, "retention has removed earlier changes", nil
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	if p.Stage == stage {
+		var last *journal.Change // of the key in p; a part may follow on another
+		err = changesOf(p, func(name string, c *journal.Change) error {
+			if name == table && bytes.Equal(c.Key, key) {
+				copied := *c
+				copied.Items = append([]int(nil), c.Items...)
+				last = &copied
+			}
+			return nil
+		})
+		if err == nil && last != nil {
+			out, err = w.change(p, table, last, depth, nth)
+			return out, "", err
+		}
+	}
+	if err == nil {
+		err = &journal.FrameError{LSN: lsn, Err: fmt.Errorf("the change of key %s of table %s of stage %s is not there", text(key), table, stage)}
+	}
+	return nil, "", err
+}
