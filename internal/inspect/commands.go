@@ -1,0 +1,52 @@
+package inspect
+
+import "github.com/spf13/pflag"
+
+// Commands lists the commands in the order of help.
+func Commands() []Command {
+	return []Command{
+		{Name: "ls", Args: "[FLOW]", Summary: "list runs", max: 1, run: ls},
+		{Name: "show", Args: "RUN", Summary: "show how a run stands, stage by stage", min: 1, max: 1, run: show},
+		{Name: "records", Args: "RUN STAGE[.PORT]", Summary: "show records", min: 2, max: 2, run: records, flags: recordFlags},
+		{Name: "why", Args: "RUN REF", Summary: "show what a record followed from", min: 2, max: 2, run: why, flags: limitFlags},
+		{Name: "impact", Args: "RUN REF", Summary: "show what followed from a record", min: 2, max: 2, run: impact, flags: limitFlags},
+		{Name: "check", Args: "RUN", Summary: "find damage in what a run recorded", min: 1, max: 1, run: check},
+		{Name: "graph", Args: "RUN", Summary: "show the stages and edges of a run's flow", min: 1, max: 1, run: graph, flags: graphFlags},
+		{Name: "export", Args: "RUN", Summary: "write every record as JSON lines", min: 1, max: 1, run: export, flags: exportFlags},
+		{Name: "rm", Args: "RUN …", Summary: "remove runs for good", min: 1, max: 1 << 20, run: rm, flags: rmFlags},
+		{Name: "prune", Args: "[FLOW]", Summary: "remove completed runs by age or number", max: 1, run: prune, flags: pruneFlags},
+	}
+}
+
+func recordFlags(f *pflag.FlagSet, o *options) {
+	f.Uint64Var(&o.from, "from", 0, "first `sequence`")
+	f.Uint64Var(&o.to, "to", 0, "last `sequence`")
+	f.IntVar(&o.limit, "limit", 0, "at most this `many`")
+	f.Uint64Var(&o.last, "last", 0, "only the last so `many`")
+	f.BoolVarP(&o.follow, "follow", "f", false, "go on as records are written")
+}
+
+func limitFlags(f *pflag.FlagSet, o *options) {
+	f.IntVar(&o.limit, "limit", 0, "at most this `many` records (200)")
+	f.IntVar(&o.depth, "depth", 0, "at most this many `steps` (50)")
+	f.IntVar(&o.chain, "chain", 0, "at most this many `changes` of a key (20)")
+	f.IntVar(&o.fan, "fan", 0, "at most this many of consecutive `inputs` one by one (3)")
+}
+
+func graphFlags(f *pflag.FlagSet, o *options) {
+	f.StringVar(&o.format, "format", "text", "text, mermaid, dot or json")
+}
+
+func exportFlags(f *pflag.FlagSet, o *options) {
+	f.StringVarP(&o.output, "output", "o", "", "write to a new `file`, not to standard output")
+}
+
+func rmFlags(f *pflag.FlagSet, o *options) {
+	f.BoolVar(&o.force, "force", false, "also runs that are not finished and could be resumed")
+}
+
+func pruneFlags(f *pflag.FlagSet, o *options) {
+	f.IntVar(&o.keep, "keep", -1, "keep the newest `n` completed runs of each flow")
+	f.StringVar(&o.older, "older", "", "only runs older than a `duration` such as 720h or 30d")
+	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be removed, and remove nothing")
+}

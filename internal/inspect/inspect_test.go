@@ -1,0 +1,102 @@
+package inspect_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/weirflow/weir/internal/inspect"
+	"github.com/weirflow/weir/internal/sample"
+	"github.com/weirflow/weir/internal/vfs"
+	"github.com/weirflow/weir/journal/segment"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"weir":   func() { os.Exit(weir()) },
+		"record": func() { os.Exit(record()) },
+		"damage": func() { os.Exit(damage()) },
+	})
+}
+
+// weir is the command with the terminal's width from the environment.
+func weir() int {
+	dir, err := os.Getwd()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	width, _ := strconv.Atoi(os.Getenv("COLUMNS")) // none means no terminal
+	return inspect.Run(context.Background(), os.Args[1:], inspect.Env{
+		Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Dir: dir, Width: width, Run: os.Getenv("THE_RUN"),
+		Now: func() time.Time { return sample.Created.Add(10 * 24 * time.Hour) },
+	})
+}
+
+// record writes the sample run: record DATA RUN begun|completed [DAYS LATER].
+func record() int {
+	if err := write(os.Args[1], os.Args[2], os.Args[3], os.Args[4:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// damage changes one byte: damage FILE OFFSET.
+func damage() int {
+	b, err := os.ReadFile(os.Args[1])
+	if err == nil {
+		at, _ := strconv.Atoi(os.Args[2])
+		b[at] ^= 1
+		err = os.WriteFile(os.Args[1], b, 0o600)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func write(data, run, how string, later []string) error {
+	m := sample.Manifest(run)
+	if len(later) > 0 {
+		days, err := strconv.Atoi(later[0])
+		if err != nil {
+			return err
+		}
+		m.Created = m.Created.AddDate(0, 0, days)
+	}
+	dir := filepath.Join(data, m.Flow, run)
+	clock := func() time.Time { return m.Created }
+	same := strings.NewReader(strings.Repeat(run, 10)) // epochs have the same ids each time
+	w := sample.New()
+	log, err := segment.Create(vfs.OS, dir, m, segment.Options{Now: clock, Random: same, Enter: segment.Enter{Build: "b1"}})
+	if err != nil {
+		return err
+	}
+	if err := w.Begin(log); err != nil {
+		return err
+	}
+	if err := log.Close(); err != nil || how == "begun" {
+		return err
+	}
+	log, _, err = segment.Open(vfs.OS, dir, segment.Options{Now: clock, Random: same, Enter: segment.Enter{Build: "b2"}})
+	if err != nil {
+		return err
+	}
+	if err := w.Finish(log); err != nil {
+		return err
+	}
+	return log.Close()
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata", UpdateScripts: os.Getenv("UPDATE") != ""})
+}
