@@ -1,0 +1,179 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/history"
+	"github.com/weirflow/weir/internal/inspect"
+)
+
+// closing says how the run ended and what can be asked about it.
+func (p *program) closing(say *voice, sum weir.Summary, err error) {
+	name := p.def.Name()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s in %s · %s in · %s delivered · %s", sum.Status, took(sum.Took), count(sum.In), count(sum.Out), plural(sum.Dead, "dead letter"))
+	var run *history.Run
+	if sum.Dir != "" {
+		if h, err := history.Open(sum.Dir); err == nil {
+			run = h
+			defer func() { _ = h.Close() }() // it was only read
+			if s, err := h.Summary(context.Background()); err == nil {
+				fmt.Fprintf(&b, " · %s", size(s.Bytes))
+			}
+		}
+	}
+	say.line("%s", b.String())
+	if err != nil {
+		say.line("%v", err)
+	} else if sum.Reason != "" {
+		say.line("%s", sum.Reason)
+	}
+	if run == nil {
+		return
+	}
+	hints := [][2]string{{"show " + name, "what happened, stage by stage"}}
+	if s, err := run.Summary(context.Background()); err == nil {
+		for _, st := range s.Stages {
+			if st.Dead > 0 {
+				hints = append(hints, [2]string{"records " + name + " " + st.Name + ".dead", plural(st.Dead, "dead letter") + " of " + st.Name})
+			}
+		}
+	}
+	switch sum.Status {
+	case weir.Completed:
+	default:
+		hints = append(hints, [2]string{"resume " + sum.Run, "go on with it"})
+	}
+	for _, h := range hints {
+		say.line("  %s %-40s %s", program0(), h[0], h[1])
+	}
+}
+
+// program0 is how people called this program.
+func program0() string {
+	if len(os.Args) == 0 || strings.Contains(os.Args[0], "go-build") {
+		return "go run ."
+	}
+	return os.Args[0]
+}
+
+// inspect runs one of the inspection commands.
+func (p *program) inspect(command string, args []string) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return exitError{exitNoStart, fmt.Errorf("working directory: %w", err)}
+	}
+	width := 0
+	if f, ok := p.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
+			width = w
+		}
+	}
+	ctx, end := interrupted()
+	defer end()
+	code := inspect.Run(ctx, append([]string{command}, args...), inspect.Env{
+		Program: program0(), Stdout: p.stdout, Stderr: p.stderr, Getenv: os.Getenv,
+		Dir: dir, Run: p.def.Name(), Now: time.Now, Width: width,
+	})
+	if code != 0 {
+		return exitError{code: code}
+	}
+	return nil
+}
+
+// unfinishedRun finds the run that name means. done says that it is completed, so
+// there is nothing to do, which was said.
+func (p *program) unfinishedRun(pl *plan, name string) (id string, done bool, err error) {
+	dir, err := history.Find(pl.own.Data, name)
+	if err != nil {
+		return "", false, exitError{exitNoStart, err}
+	}
+	h, err := history.Open(dir)
+	if err != nil {
+		return "", false, exitError{exitNoStart, err}
+	}
+	defer func() { _ = h.Close() }() // it was only read
+	m := h.Manifest()
+	if m.Flow != p.def.Name() {
+		return "", false, exitError{exitNoStart, fmt.Errorf("run %s is of flow %s, this is %s", m.Run, m.Flow, p.def.Name())}
+	}
+	st, err := h.Status()
+	if err != nil {
+		return "", false, exitError{exitNoStart, err}
+	}
+	if st.Finished() {
+		fmt.Fprintf(p.stderr, "run %s is completed; there is nothing to go on with\n", m.Run)
+		return "", true, nil
+	}
+	return m.Run, false, nil
+}
+
+// graph draws the flow as it is written.
+func (p *program) graph(args []string) error {
+	format := "text"
+	for _, a := range args {
+		switch {
+		case a == "--json":
+			format = "json"
+		case strings.HasPrefix(a, "--format="):
+			format = strings.TrimPrefix(a, "--format=")
+		default:
+			return usage("graph: unknown flag %s; --format=text, mermaid, dot or json", a)
+		}
+	}
+	g, err := p.def.Graph(nil)
+	if err != nil {
+		return exitError{exitUsage, err}
+	}
+	switch format {
+	case "text":
+		fmt.Fprint(p.stdout, g.Text())
+	case "mermaid":
+		fmt.Fprint(p.stdout, g.Mermaid())
+	case "dot":
+		fmt.Fprint(p.stdout, g.DOT())
+	case "json":
+		text, err := g.MarshalJSON()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(p.stdout, "%s\n", text)
+	default:
+		return usage("graph: unknown format %q; there are text, mermaid, dot, json", format)
+	}
+	return nil
+}
+
+// commandNames lists every command.
+func commandNames() []string {
+	names := []string{"run", "resume", "config", "graph", "help"}
+	for _, c := range inspect.Commands() {
+		if c.Name != "graph" {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// help lists the commands.
+func (p *program) help() error {
+	fmt.Fprintf(p.stdout, `usage: %[1]s [COMMAND] …
+
+  run       run the flow, or go on with its newest run if that is unfinished; the default
+  resume    go on with a given run
+  config    show every setting and where its value comes from
+  graph     draw the flow
+
+%[1]s run --help shows the flags. Commands that look at runs:
+
+`, p.def.Name())
+	inspect.Help(p.stdout, p.def.Name())
+	return nil
+}
