@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/weirflow/weir/event"
@@ -18,7 +20,7 @@ type Limits struct {
 	Records int // shown in full; zero means 200
 	Depth   int // steps from the record asked about; zero means 50
 	Chain   int // changes of one key, newest first; zero means 20
-	Fan     int // of consecutive inputs, how many are shown one by one; zero means 3
+	Fan     int // inputs of one journal that a record or change followed from, shown one by one; zero means 3
 }
 
 func (l Limits) filled() Limits {
@@ -182,16 +184,16 @@ func (w *tracer) explain(ref event.Ref, depth int) (*Explanation, error) {
 	if x.Causes, err = w.items(p, items, depth); err != nil {
 		return nil, err
 	}
+	refs := inputs{tracer: w, depth: depth}
 	for _, ref := range rec.Refs {
 		if ref.Journal >= len(out.Journals) {
 			return nil, &journal.FrameError{LSN: p.Last, Err: fmt.Errorf("%s follows from journal %d of %d", x.Record.Ref, ref.Journal, len(out.Journals))}
 		}
-		c, err := w.inputs(out.Journals[ref.Journal], ref.Seq, ref.Seq, depth)
-		if err != nil {
+		if err := refs.add(out.Journals[ref.Journal], ref.Seq); err != nil {
 			return nil, err
 		}
-		x.Causes = append(x.Causes, c...)
 	}
+	x.Causes = append(x.Causes, refs.causes()...)
 	more, err := w.special(p, x, rec, out, items, depth)
 	x.Causes = append(x.Causes, more...)
 	return x, err
@@ -206,7 +208,14 @@ func (w *tracer) special(p *journal.Placed, x *Explanation, rec *journal.Record,
 			return nil, &journal.FrameError{LSN: p.Last, Err: err}
 		}
 		if len(x.Causes) == 0 && rc.From > 0 {
-			return w.inputs(rc.Journal, rc.From, rc.To, depth)
+			list := inputs{tracer: w, depth: depth}
+			for seq := rc.From; seq <= rc.To && seq-rc.From <= uint64(w.limits.Fan); seq++ {
+				if err := list.add(rc.Journal, seq); err != nil {
+					return nil, err
+				}
+			}
+			list.upTo(rc.To)
+			return list.causes(), nil
 		}
 		return nil, nil
 	}
@@ -264,40 +273,32 @@ func meet(a, b []int) bool {
 
 // items turns indexes among what p consumed into causes.
 func (w *tracer) items(p *journal.Placed, items []int, depth int) ([]Cause, error) {
-	var causes []Cause
-	for i := 0; i < len(items); i++ {
-		c, offset, ok := consumedAt(p, items[i])
+	list := inputs{tracer: w, depth: depth}
+	for _, item := range items {
+		c, offset, ok := consumedAt(p, item)
 		if !ok {
-			return nil, &journal.FrameError{LSN: p.Last, Err: fmt.Errorf("a record follows from item %d, beyond what was consumed", items[i])}
+			return nil, &journal.FrameError{LSN: p.Last, Err: fmt.Errorf("a record follows from item %d, beyond what was consumed", item)}
 		}
 		switch c.Kind {
 		case journal.Run:
-			first := c.From + offset
-			last := first
-			for i+1 < len(items) && items[i+1] == items[i]+1 && last < c.To {
-				last++
-				i++
-			}
-			more, err := w.inputs(c.Journal, first, last, depth)
-			if err != nil {
+			if err := list.add(c.Journal, c.From+offset); err != nil {
 				return nil, err
 			}
-			causes = append(causes, more...)
 		case journal.Mark:
-			causes = append(causes, Cause{Kind: CauseMark, Value: c.Journal + " reached " + time.Unix(0, c.Time).UTC().Format(time.RFC3339Nano)})
+			list.other(CauseMark, c.Journal+" reached "+time.Unix(0, c.Time).UTC().Format(time.RFC3339Nano))
 		case journal.Ended:
-			causes = append(causes, Cause{Kind: CauseEnd, Value: c.Journal})
+			list.other(CauseEnd, c.Journal)
 		case journal.TimerDue:
-			causes = append(causes, Cause{Kind: CauseTimer, Value: c.ID})
+			list.other(CauseTimer, c.ID)
 		case journal.Signalled:
-			causes = append(causes, Cause{Kind: CauseSignal, Value: c.ID})
+			list.other(CauseSignal, c.ID)
 		case journal.Decided:
-			causes = append(causes, Cause{Kind: CauseDecision, Value: c.ID})
+			list.other(CauseDecision, c.ID)
 		case journal.Resumed:
-			causes = append(causes, Cause{Kind: CauseResumed, Value: fmt.Sprint("epoch ", p.Epoch)})
+			list.other(CauseResumed, fmt.Sprint("epoch ", p.Epoch))
 		}
 	}
-	return causes, nil
+	return list.causes(), nil
 }
 
 // consumedAt finds item i among what p consumed, and its place within a run.
@@ -314,23 +315,65 @@ func consumedAt(p *journal.Placed, i int) (c *journal.Consumed, offset uint64, o
 	return nil, 0, false
 }
 
-// inputs are the causes records first to last of a journal: each one explained in
-// turn, and one cause for those beyond the limit.
-func (w *tracer) inputs(name string, first, last uint64, depth int) ([]Cause, error) {
-	stage, port := split(name)
-	var causes []Cause
-	for seq := first; seq <= last; seq++ {
-		ref := event.Ref{Stage: stage, Port: port, Seq: seq}
-		if n := uint64(w.limits.Fan); seq >= first+n && last > seq {
-			return append(causes, Cause{Kind: CauseInput, Ref: &ref, To: last, Left: fmt.Sprintf("%d more", last-seq+1)}), nil
-		}
-		c, err := w.input(ref, depth)
-		if err != nil {
-			return nil, err
-		}
-		causes = append(causes, c)
+// inputs collects causes: of each journal some inputs, explained in turn, and one
+// cause for those beyond the limit.
+type inputs struct {
+	*tracer
+	depth int
+	shown []Cause
+	of    []journalInputs
+}
+
+type journalInputs struct {
+	name        string
+	n           int
+	first, last uint64 // of those beyond the limit
+}
+
+func (l *inputs) add(name string, seq uint64) error {
+	i := slices.IndexFunc(l.of, func(j journalInputs) bool { return j.name == name })
+	if i < 0 {
+		i = len(l.of)
+		l.of = append(l.of, journalInputs{name: name})
 	}
-	return causes, nil
+	j := &l.of[i]
+	j.n++
+	if j.n > l.limits.Fan {
+		if j.first == 0 {
+			j.first = seq
+		}
+		j.last = seq
+		return nil
+	}
+	stage, port := split(name)
+	c, err := l.input(event.Ref{Stage: stage, Port: port, Seq: seq}, l.depth)
+	l.shown = append(l.shown, c)
+	return err
+}
+
+// upTo adds the inputs that follow those added last, up to sequence to.
+func (l *inputs) upTo(to uint64) {
+	if n := len(l.of); n > 0 && l.of[n-1].first != 0 && to > l.of[n-1].last {
+		j := &l.of[n-1]
+		j.n += int(min(to-j.last, math.MaxInt32))
+		j.last = to
+	}
+}
+
+func (l *inputs) other(kind, value string) {
+	l.shown = append(l.shown, Cause{Kind: kind, Value: value})
+}
+
+func (l *inputs) causes() []Cause {
+	for _, j := range l.of {
+		if left := j.n - l.limits.Fan; left > 0 {
+			stage, port := split(j.name)
+			l.shown = append(l.shown, Cause{
+				Kind: CauseInput, Ref: &event.Ref{Stage: stage, Port: port, Seq: j.first}, To: j.last, Left: fmt.Sprintf("%d more", left),
+			})
+		}
+	}
+	return l.shown
 }
 
 func (w *tracer) input(ref event.Ref, depth int) (Cause, error) {

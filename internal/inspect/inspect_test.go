@@ -2,7 +2,9 @@ package inspect_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/weirflow/weir"
 	"github.com/weirflow/weir/internal/inspect"
 	"github.com/weirflow/weir/internal/sample"
 	"github.com/weirflow/weir/internal/vfs"
@@ -20,14 +23,15 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"weir":   func() { os.Exit(weir()) },
+		"weir":   func() { os.Exit(command()) },
 		"record": func() { os.Exit(record()) },
 		"damage": func() { os.Exit(damage()) },
+		"shop":   func() { os.Exit(shop()) },
 	})
 }
 
-// weir is the command with the terminal's width from the environment.
-func weir() int {
+// command is weir with the terminal's width from the environment.
+func command() int {
 	dir, err := os.Getwd()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -43,6 +47,55 @@ func weir() int {
 // record writes the sample run: record DATA RUN begun|completed [DAYS LATER].
 func record() int {
 	if err := write(os.Args[1], os.Args[2], os.Args[3], os.Args[4:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+type sale struct {
+	Shop  string
+	Cents int
+}
+
+type total struct {
+	Shop  string
+	Cents int
+}
+
+// shop runs a flow: shop DATA [DIE AFTER SO MANY DELIVERIES].
+func shop() int {
+	after := 0
+	if len(os.Args) > 2 {
+		after, _ = strconv.Atoi(os.Args[2]) // none means that it lives
+	}
+	var sales []sale
+	for i := range 12000 {
+		sales = append(sales, sale{[]string{"north", "south", "west"}[i%3], i})
+	}
+	def := weir.Define("shop", func(f *weir.Flow) {
+		valid := weir.Map(weir.From(f, "sales", weir.Slice(sales)), "validate", func(s sale) (sale, error) {
+			if s.Cents == 7 {
+				return s, errors.New("an odd amount")
+			}
+			return s, nil
+		})
+		byShop := weir.KeyBy(valid, func(s sale) string { return s.Shop })
+		totals := weir.Reduce(byShop, "totals", func(shop string) total { return total{Shop: shop} }, func(t *total, s sale) error {
+			t.Cents += s.Cents
+			return nil
+		})
+		weir.Each(totals, "print", func(context.Context, total) error { return nil })
+		n := 0
+		weir.Each(valid, "ship", func(context.Context, sale) error {
+			if n++; n == after {
+				os.Exit(9)
+			}
+			return nil
+		})
+	})
+	_, err := def.Run(context.Background(), weir.Options{Dir: os.Args[1], CheckpointBytes: 64 << 10, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

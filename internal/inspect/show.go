@@ -85,8 +85,11 @@ func (c *call) stages(s *history.Summary) {
 			}
 		}
 		state := st.State
-		if st.Ended {
+		switch {
+		case st.Ended:
 			state = "finished"
+		case s.Name == "interrupted" && state != "":
+			state = s.Name // what it was when the process died
 		}
 		if st.Reason != "" {
 			state += ": " + line(st.Reason)

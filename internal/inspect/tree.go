@@ -90,7 +90,7 @@ func short(r *history.Record) string {
 func because(n *node, cause *history.Cause) {
 	switch {
 	case cause.Change != nil:
-		changed(n, cause.Change)
+		changed(n, "state", cause.Change)
 	case cause.Kind == history.CauseState:
 		n.add("state of " + line(cause.Value) + ": " + cause.Left)
 	case cause.Ref != nil:
@@ -114,21 +114,21 @@ func because(n *node, cause *history.Cause) {
 	}
 }
 
-// changed adds a change of state and, below it, the chain before it.
-func changed(n *node, ch *history.Change) {
+// changed adds a change of state and, after it, the chain before it.
+func changed(n *node, what string, ch *history.Change) {
 	after := line(ch.After)
 	if ch.Deleted {
 		after = "deleted"
 	}
-	sub := n.add(fmt.Sprintf("state %s[%s] = %s", ch.Table, line(ch.Key), after))
+	sub := n.add(fmt.Sprintf("%s %s[%s] = %s", what, ch.Table, line(ch.Key), after))
 	for i := range ch.Causes {
 		because(sub, &ch.Causes[i])
 	}
 	switch {
 	case ch.Before != nil:
-		changed(sub, ch.Before)
+		changed(n, "before", ch.Before)
 	case ch.Left != "":
-		sub.add("(" + ch.Left + ")")
+		n.add("(" + ch.Left + ")")
 	}
 }
 
