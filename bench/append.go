@@ -79,6 +79,7 @@ func contenders() []contender {
 		{appendPrepared, always, openFloor(floorOptions{file: prewritten})},
 		{appendGrow, always, openFloor(floorOptions{file: growing})},
 		{appendSums, always, openFloor(floorOptions{file: reserved, sums: true})},
+		{appendWeir, always, openWeir},
 		{"raft-wal", func(c cell) bool { return c.sync == syncEach }, openRaftWAL},
 		{"pebble", func(c cell) bool { return c.sync != syncEnd }, openPebble},
 	}
@@ -105,7 +106,7 @@ func runAppend(ctx context.Context, e *env, r *Report) error {
 func runCell(ctx context.Context, e *env, r *Report, c cell) error {
 	var programs []program
 	for _, who := range contenders() {
-		if who.can(c) {
+		if who.can(c) && e.runs(who.name) {
 			programs = append(programs, program{who.name, func(context.Context) (Sample, error) { return appendOnce(e, who, c) }})
 		}
 	}
@@ -114,6 +115,9 @@ func runCell(ctx context.Context, e *env, r *Report, c cell) error {
 		return err
 	}
 	r.keep(c.String(), got)
+	if e.sole != "" {
+		return nil
+	}
 	reportCell(r, c, programs, got)
 	return nil
 }

@@ -30,6 +30,13 @@ type benchmark struct {
 
 var benchmarks = []benchmark{
 	{"b1", "append: records into a log, against the bare writes and against other logs", runAppend},
+	{"b2", "chain: records through 1, 3 and 10 stages, against encoding them", runChains},
+	{"b3", "latency: paced records through three stages, against fdatasync", runLatency},
+	{"b6", "recovery: kill -9 after histories of different length", runRecovery},
+	{"b8", "steady: memory and allocations over a long run", runSteady},
+	{"b9", "idle: a hundred stages with nothing to do", runIdle},
+	{"b10", "bytes: what the log holds beside the payloads", runBytes},
+	{"b12", "start: from the definition to the first record", runStart},
 }
 
 // env is what a benchmark runs in.
@@ -38,6 +45,7 @@ type env struct {
 	short  bool   // prove that it runs; the figures mean little
 	rounds int    // how often each program runs in each case
 	only   string // cases whose name contains this
+	sole   string // the one program to run, to profile it; empty means all
 }
 
 // scratch makes a fresh directory. The caller removes it.
@@ -45,6 +53,9 @@ func (e *env) scratch() (string, error) { return os.MkdirTemp(e.dir, "run-") }
 
 // wants tells whether a case is to be measured.
 func (e *env) wants(name string) bool { return strings.Contains(name, e.only) }
+
+// runs tells whether a program is to be run.
+func (e *env) runs(program string) bool { return e.sole == "" || e.sole == program }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -65,6 +76,8 @@ func run(ctx context.Context, args []string) error {
 	flags.BoolVar(&e.short, "short", false, "prove in under a minute that everything runs; the figures mean little")
 	flags.IntVar(&e.rounds, "rounds", 5, "how often each program runs in each case")
 	flags.StringVar(&e.only, "only", "", "measure only cases whose name contains this")
+	registerSizes(flags)
+	flags.StringVar(&e.sole, "program", "", "run only this program of each case, to profile it; nothing is compared")
 	flags.Usage = func() {
 		fmt.Fprintf(flags.Output(), "usage: bench [flags] [%s | report]\n", strings.Join(ids(), " | "))
 		flags.PrintDefaults()
@@ -75,6 +88,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if len(names) > 0 && names[0] == "child" {
+		return child(names[1:])
 	}
 	if slices.Equal(names, []string{"report"}) {
 		return writeMarkdown(*markdown, *out)
@@ -153,4 +169,17 @@ func ids() []string {
 		s = append(s, b.id)
 	}
 	return s
+}
+
+// smaller is n, or little in a short run.
+func (e *env) smaller(n int) int {
+	if e.short {
+		return max(n/50, 1)
+	}
+	return n
+}
+
+// chosen are the programs that are to be run.
+func (e *env) chosen(programs []program) []program {
+	return slices.DeleteFunc(programs, func(p program) bool { return !e.runs(p.name) })
 }

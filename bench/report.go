@@ -73,6 +73,9 @@ func (r *Report) print(w io.Writer) {
 	for _, t := range r.Tables {
 		t.print(w)
 	}
+	if r.Short {
+		return
+	}
 	if len(r.Verdicts) > 0 {
 		fmt.Fprintln(w)
 	}
