@@ -47,3 +47,5 @@ func TestDroppedSyncs(t *testing.T) {
 		t.Run(name, func(t *testing.T) { journaltest.MustFail(t, openPlain(none), drop) })
 	}
 }
+
+func TestLives(t *testing.T) { journaltest.Lives(t, openPlain(none)) }

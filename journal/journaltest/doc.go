@@ -8,7 +8,8 @@
 //     file system, and before every operation of the recovery after it, and
 //     checks that what was acknowledged is there and nothing half is.
 //   - [Kill] does the same for the death of the process.
-//   - [Fault] makes every operation fail once, in each of the ways it can.
+//   - [Fault] makes every operation fail once, or many while the disk is full.
+//   - [Lives] lets owner after owner die anywhere.
 //
 // Run and Model want a [Factory]; [Files] makes one for a log on an [vfs.FS], which is
 // also what the campaigns run on.

@@ -8,7 +8,15 @@ import (
 	"github.com/weirflow/weir/internal/vfs"
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/journal/journaltest"
+	"github.com/weirflow/weir/journal/segment"
 )
+
+// What was cut stays cut, and what was durable stays, over owners that die
+// anywhere.
+func TestLives(t *testing.T) {
+	t.Parallel()
+	journaltest.Lives(t, opener(segment.Options{SegmentSize: 4 << 10}))
+}
 
 // Without syncs what was written survives the process all the same, and a process
 // that dies has told nobody of more than that.
