@@ -40,9 +40,10 @@ var layers = map[string]int{
 	"":        5,
 	"history": 5,
 
-	"weirtest":         6,
-	"connector":        6,
-	"internal/inspect": 6,
+	"weirtest":          6,
+	"internal/campaign": 6,
+	"connector":         6,
+	"internal/inspect":  6,
 
 	"app":      7,
 	"cmd":      7,

@@ -68,9 +68,6 @@ func (d *Definition) prepare(o Options) (*prepared, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if o.Harness == nil {
-		o.Harness = &plan.Harness{}
-	}
 	if o.Dir == "" {
 		if o.Run != "" || o.RequireDir {
 			return nil, fmt.Errorf("flow %s: run %q is to be continued, but there is no data directory: set Options.Dir", d.name, o.Run)

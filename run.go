@@ -10,6 +10,7 @@ import (
 	"github.com/weirflow/weir/internal/engine"
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/vfs"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -132,9 +133,16 @@ type Run struct {
 // [ErrUnfinished], [ErrNoRun], a [*DefinitionError] for a run that another
 // definition began.
 func (d *Definition) Start(ctx context.Context, o Options) (*Run, error) {
+	if o.Harness == nil {
+		o.Harness = &plan.Harness{}
+	}
 	p, err := d.prepare(o)
 	if err != nil {
 		return nil, err
+	}
+	h := o.Harness
+	if h.FS != nil {
+		ctx = vfs.With(ctx, h.FS)
 	}
 	r := &Run{log: p.log, id: p.manifest.Run, dir: p.dir, cause: func() error {
 		if ctx.Err() == nil {
@@ -150,6 +158,7 @@ func (d *Definition) Start(ctx context.Context, o Options) (*Run, error) {
 			Observer:   o.Observer.engine(),
 			Checkpoint: engine.Checkpoint{Bytes: o.CheckpointBytes, Every: o.CheckpointEvery},
 			Manual:     o.Manual,
+			Window:     engine.Window{Records: h.Window}, Batch: h.Batch, Paranoid: h.Paranoid,
 		})
 	}
 	if err != nil {

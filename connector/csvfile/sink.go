@@ -36,7 +36,7 @@ type Sink[T any] struct {
 func Write[T any](path string) *Sink[T] { return &Sink[T]{path: path} }
 
 // Open opens the part of the run.
-func (s *Sink[T]) Open(_ context.Context, at weir.At) (weir.Writer[T], error) {
+func (s *Sink[T]) Open(ctx context.Context, at weir.At) (weir.Writer[T], error) {
 	columns := s.Columns
 	if columns == nil {
 		var err error
@@ -44,7 +44,7 @@ func (s *Sink[T]) Open(_ context.Context, at weir.At) (weir.Writer[T], error) {
 			return nil, fmt.Errorf("write %T to %s: use a struct, or csvfile.Row with Columns: %w", *new(T), s.path, err)
 		}
 	}
-	part, err := textfile.OpenPart(vfs.OS, s.path, at.Run, at.Note, s.Append)
+	part, err := textfile.OpenPart(vfs.From(ctx), s.path, at.Run, at.Note, s.Append)
 	if err != nil {
 		return nil, err
 	}

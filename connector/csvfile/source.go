@@ -65,7 +65,7 @@ func (s *Source[T]) Bounded() bool { return true }
 // Read yields the rows behind a position.
 func (s *Source[T]) Read(ctx context.Context, after weir.Position) iter.Seq2[weir.Batch[T], error] {
 	return func(yield func(weir.Batch[T], error) bool) {
-		r, err := s.open(string(after))
+		r, err := s.open(vfs.From(ctx), string(after))
 		if err != nil {
 			yield(weir.Batch[T]{}, err)
 			return
@@ -92,7 +92,7 @@ func (s *Source[T]) Read(ctx context.Context, after weir.Position) iter.Seq2[wei
 }
 
 // open opens the file behind a position and knows its columns.
-func (s *Source[T]) open(position string) (_ *reader[T], err error) {
+func (s *Source[T]) open(fsys vfs.FS, position string) (_ *reader[T], err error) {
 	comma := s.Comma
 	if comma == 0 {
 		comma = ','
@@ -104,7 +104,7 @@ func (s *Source[T]) open(position string) (_ *reader[T], err error) {
 	r.parser = csv.NewReader(&r.feed)
 	r.parser.Comma, r.parser.FieldsPerRecord, r.parser.ReuseRecord = comma, -1, true
 
-	begin, err := textfile.Open(vfs.OS, s.path, "", byte(comma))
+	begin, err := textfile.Open(fsys, s.path, "", byte(comma))
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (s *Source[T]) open(position string) (_ *reader[T], err error) {
 	}
 	if position == "" {
 		r.file = begin
-	} else if r.file, err = textfile.Open(vfs.OS, s.path, position, byte(comma)); err != nil {
+	} else if r.file, err = textfile.Open(fsys, s.path, position, byte(comma)); err != nil {
 		return nil, err
 	}
 	return r, nil

@@ -28,8 +28,8 @@ type Sink[T any] struct {
 func Write[T any](path string) *Sink[T] { return &Sink[T]{path: path} }
 
 // Open opens the part of the run.
-func (s *Sink[T]) Open(_ context.Context, at weir.At) (weir.Writer[T], error) {
-	part, err := textfile.OpenPart(vfs.OS, s.path, at.Run, at.Note, s.Append)
+func (s *Sink[T]) Open(ctx context.Context, at weir.At) (weir.Writer[T], error) {
+	part, err := textfile.OpenPart(vfs.From(ctx), s.path, at.Run, at.Note, s.Append)
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (s *Source[T]) Bounded() bool { return true }
 // Read yields the lines behind a position.
 func (s *Source[T]) Read(ctx context.Context, after weir.Position) iter.Seq2[weir.Batch[T], error] {
 	return func(yield func(weir.Batch[T], error) bool) {
-		r, err := textfile.Open(vfs.OS, s.path, string(after), 0)
+		r, err := textfile.Open(vfs.From(ctx), s.path, string(after), 0)
 		if err != nil {
 			yield(weir.Batch[T]{}, err)
 			return

@@ -38,7 +38,8 @@ type Run struct {
 	stages  []*stage
 	edges   []*edge
 	started time.Time
-	buckets sync.Map // of rate limits, by name
+	values  context.Context //nolint:containedctx // what user code finds in its contexts; never done
+	buckets sync.Map        // of rate limits, by name
 
 	durable   atomic.Uint64 // LSN, as the log told last
 	logged    atomic.Int64  // bytes placed in this epoch
@@ -89,7 +90,7 @@ func addEndTable(n *plan.Node) *endTable {
 }
 
 // Start begins an epoch of a run and returns at once. When ctx ends the run is
-// cancelled.
+// cancelled. The code of sources and sinks gets the values of ctx.
 func Start(ctx context.Context, c Config) (*Run, error) {
 	if c.Flow == nil || c.Log == nil {
 		return nil, fmt.Errorf("start a run: a flow and a log are needed")
@@ -100,7 +101,7 @@ func Start(ctx context.Context, c Config) (*Run, error) {
 		return nil, fmt.Errorf("start run %s: its log has no epoch", manifest.Run)
 	}
 	r := &Run{
-		c: c, log: c.Logger, epoch: manifest.Epochs[len(manifest.Epochs)-1], epochs: map[uint64]journal.ID{},
+		c: c, log: c.Logger, values: context.WithoutCancel(ctx), epoch: manifest.Epochs[len(manifest.Epochs)-1], epochs: map[uint64]journal.ID{},
 		started: time.Now(), status: "starting",
 		mail: newMailbox[supervise.PipelineInput](), changed: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -165,7 +166,7 @@ func (r *Run) newStage(n *plan.Node) (*stage, error) {
 		run: r, node: n, mail: newMailbox[message](), done: make(chan struct{}),
 		author: newAuthor(n.Name, at), limit: r.c.Batch, ended: at != nil && at.Ended,
 	}
-	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+	s.ctx, s.cancel = context.WithCancelCause(r.values)
 	if n.Turn == nil {
 		n.Turn = &plan.Turn{}
 	}
