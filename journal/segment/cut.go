@@ -23,6 +23,7 @@ func (r *recovery) scan(seg *segment, h *header, told int64) (tail, error) {
 	if err != nil {
 		return tail{}, err
 	}
+	seg.limit = max(seg.limit, min(size, maxSegment))
 	r.writer = writer{seg: seg, chain: chain{before: h.chain}, prev: h.prev}
 	s := scanner{
 		src: f, name: f.Name(), sums: summer{seed: r.seed}, epochs: r.manifest.Epochs,

@@ -15,13 +15,16 @@ import (
 const (
 	hintMagic = "\xf7WEIRDUR"
 	hintSize  = 64
-	hintSync  = 1 // flag: a sync covers it
+	// Flags.
+	hintSync   = 1 // a sync covers it
+	hintSealed = 2 // the segment has its footer and no successor: the log was closed
 )
 
 // A hint is the content of log/durable: how far the log is durable, for other
 // processes and for recovery.
 type hint struct {
 	proven bool // by a sync
+	sealed bool // the log was closed
 	epoch  uint64
 	lsn    journal.LSN
 	number uint64
@@ -35,6 +38,9 @@ func (l *layout) appendHint(b []byte, h *hint) []byte {
 	flags := uint32(0)
 	if h.proven {
 		flags = hintSync
+	}
+	if h.sealed {
+		flags |= hintSealed
 	}
 	b = wire.AppendUint32(b, flags)
 	b = wire.AppendUint64(b, h.epoch)
@@ -61,6 +67,7 @@ func (l *layout) readHint() (hint, bool, error) {
 	}
 	h := hint{
 		proven: le.Uint32(b[12:])&hintSync != 0,
+		sealed: le.Uint32(b[12:])&hintSealed != 0,
 		epoch:  le.Uint64(b[16:]),
 		lsn:    journal.LSN(le.Uint64(b[24:])),
 		number: le.Uint64(b[32:]),

@@ -66,6 +66,6 @@ func (l *layout) noFooter(f vfs.File, bad *fault) error {
 	}
 	return &CorruptError{
 		File: f.Name(), Offset: max(0, size-trailerSize),
-		Expected: bad.expected + ", for the segment has a successor", Found: bad.found,
+		Expected: bad.expected + ", for the segment was sealed", Found: bad.found,
 	}
 }

@@ -24,6 +24,9 @@ const (
 
 	firstSize = 1 << 20
 	lastSize  = 64 << 20
+	// maxSegment is what a segment may grow to by frames that could not wait for
+	// the next one, so that offsets fit the frame's field.
+	maxSegment = 1 << 31
 
 	dirPerm  = 0o700
 	filePerm = 0o600
@@ -54,17 +57,6 @@ func (l *layout) segment(number uint64) string {
 
 func (l *layout) temp(number uint64) string {
 	return filepath.Join(l.dir, "log", fmt.Sprintf("%010d.tmp", number))
-}
-
-// planned is the size that segment number has before it is sealed.
-func planned(number uint64, size int64) int64 {
-	if size > 0 {
-		return max(size, 2*headerSize)
-	}
-	if number > 7 {
-		return lastSize
-	}
-	return firstSize << (number - 1)
 }
 
 // segments lists the numbers of the segments there are, in order. They have no

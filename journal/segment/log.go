@@ -11,6 +11,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/weirflow/weir/internal/vfs"
@@ -282,9 +283,13 @@ func (l *Log) place(frames []journal.Frame, size int64, snapshot string) (journa
 			}
 		}
 	}
-	// Urgent frames go on in a full segment while there is no other.
-	if !l.fits(size) && l.ready != nil {
-		l.turnOver()
+	if !l.fits(size) {
+		switch {
+		case l.ready != nil:
+			l.turnOver()
+		case l.placed.off+size > maxSegment: // urgent frames go on in a full segment while there is no other
+			return 0, fmt.Errorf("append: no room in segment %d and no other: %w", l.placed.seg.number, cmpErr(l.paused(), syscall.ENOSPC))
+		}
 	}
 	g := l.group(size)
 	seg := g.seg

@@ -172,6 +172,7 @@ func (l *Log) Close() error {
 	if failed == nil {
 		l.turn <- struct{}{}
 		if l.syncWritten() {
+			l.discard()
 			failed = l.sealLast()
 		}
 		<-l.turn
@@ -197,7 +198,7 @@ func (l *Log) Close() error {
 // space back. Without either the log is as whole; so a full disk is no error.
 func (l *Log) sealLast() error {
 	l.mu.Lock()
-	seg := l.placed.seg
+	seg, at := l.placed.seg, l.placed
 	empty := seg.last < seg.first
 	l.mu.Unlock()
 	var err error
@@ -205,7 +206,9 @@ func (l *Log) sealLast() error {
 		err = seg.file.Truncate(headerSize)
 	} else {
 		t, footer := l.footer(seg)
-		err = writeFooter(seg.file, footer, t.end)
+		if err = writeFooter(seg.file, footer, t.end); err == nil {
+			l.tell(at, true)
+		}
 	}
 	if err != nil && !passes(err) {
 		return fmt.Errorf("seal the last segment: %w", err)

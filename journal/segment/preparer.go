@@ -20,9 +20,9 @@ func (l *Log) prepare() {
 	delay := retryFirst
 	for {
 		l.discard()
-		number, zeros, needed := l.needed()
+		number, size, zeros, needed := l.needed()
 		if needed {
-			seg, err := l.layout.prepare(number, planned(number, l.o.SegmentSize), zeros)
+			seg, err := l.layout.prepare(number, size, zeros)
 			switch {
 			case err == nil:
 				l.mu.Lock()
@@ -52,17 +52,30 @@ func (l *Log) prepare() {
 	}
 }
 
-// needed tells which segment to prepare, if any, and whether to write zeros.
-func (l *Log) needed() (number uint64, zeros, needed bool) {
+// needed tells which segment to prepare, if any, its size, and whether to write
+// zeros.
+func (l *Log) needed() (number uint64, size int64, zeros, needed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ready != nil || l.failed != nil || l.closing {
-		return 0, false, false
+		return 0, 0, false, false
 	}
 	n := len(l.segs)
 	last := l.segs[n-1]
 	zeros = n < 2 || last.begun.Sub(l.segs[n-2].begun) >= quick
-	return last.number + 1, zeros, true
+	return last.number + 1, l.o.sizeAfter(last.limit), zeros, true
+}
+
+// sizeAfter is the planned size of a segment that follows one with so many bytes.
+func (o *Options) sizeAfter(bytes int64) int64 {
+	if o.SegmentSize > 0 {
+		return max(o.SegmentSize, 2*headerSize)
+	}
+	size := int64(firstSize)
+	for size < lastSize && size < 2*bytes {
+		size *= 2
+	}
+	return size
 }
 
 // prepare makes a file of zeros, durable but for its name.

@@ -126,7 +126,7 @@ func (r *recovery) load(numbers []uint64, told hint, toldAny bool) (tail, error)
 		if err != nil {
 			return at, err
 		}
-		seg := &segment{number: number, first: f.header.first, limit: planned(number, r.o.SegmentSize)}
+		seg := &segment{number: number, first: f.header.first}
 		r.segs = append(r.segs, seg)
 		if f.sealed {
 			seg.footed, seg.trailer, seg.last, seg.end = true, f.trailer, f.trailer.last, f.trailer.end
@@ -147,6 +147,7 @@ func (r *recovery) load(numbers []uint64, told hint, toldAny bool) (tail, error)
 			}
 			r.idx.next()
 		}
+		seg.limit = r.o.sizeAfter(at.off)
 		if !toldAny || told.number != number {
 			told.off = 0
 		}
@@ -194,7 +195,8 @@ func (r *recovery) rewriteFooter(seg *segment, x *index) (err error) {
 // begin makes the segment that follows at.
 func (r *recovery) begin(at *tail) error {
 	number := at.number + 1
-	seg, err := r.prepare(number, planned(number, r.o.SegmentSize), true)
+	size := r.o.sizeAfter(at.off)
+	seg, err := r.prepare(number, size, size <= firstSize) // zeros for more would take time
 	if err != nil {
 		return err
 	}

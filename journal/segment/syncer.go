@@ -113,8 +113,11 @@ func (l *Log) syncWritten() bool {
 
 // writeHint rewrites log/durable. It is a hint: if it cannot be written, others
 // see less until the next one. The caller has the turn.
-func (l *Log) writeHint(at spot) {
-	h := hint{proven: l.o.Sync.Mode != journal.None, epoch: uint64(l.epoch), lsn: at.lsn, number: at.seg.number, off: at.off}
+func (l *Log) writeHint(at spot) { l.tell(at, false) }
+
+// tell is writeHint, for a log that was closed if sealed.
+func (l *Log) tell(at spot, sealed bool) {
+	h := hint{sealed: sealed, proven: l.o.Sync.Mode != journal.None, epoch: uint64(l.epoch), lsn: at.lsn, number: at.seg.number, off: at.off}
 	l.hintBuf = l.appendHint(l.hintBuf[:0], &h)
 	_, _ = l.hints.WriteAt(l.hintBuf, 0)
 	l.mu.Lock()
