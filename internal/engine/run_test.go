@@ -129,3 +129,6 @@ func TestChain(t *testing.T) {
 		}
 	})
 }
+
+// narrow lets few records be in flight.
+func narrow(c *engine.Config) { c.Window.Records, c.Batch = 5, 5 }
