@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
@@ -123,7 +122,47 @@ func pacedSyncs(dir string, rate, n int) (s Sample, err error) {
 	return s, nil
 }
 
-const latencyFloor = "write + fdatasync"
+// pacedHandOver passes stamped records through as many goroutines as a flow has
+// stages, and does nothing else: what the scheduler and the machine's sleeping
+// processors cost.
+func pacedHandOver(ctx context.Context, rate, n int) (s Sample, err error) {
+	took := make([]time.Duration, 0, n)
+	runtime.GC()
+	watch := startWatch()
+	in := make(chan weir.Batch[Tick]) // closed by whoever sends
+	go func() {
+		defer close(in)
+		for b := range (&paced{n: n, rate: rate}).Read(ctx, "") {
+			in <- b
+		}
+	}()
+	for range latencyStages - 1 {
+		from, to := in, make(chan weir.Batch[Tick])
+		go func() {
+			defer close(to)
+			for b := range from {
+				to <- b
+			}
+		}()
+		in = to
+	}
+	for b := range in {
+		now := sinceStart()
+		for _, t := range b.Values {
+			took = append(took, time.Duration(now-t.At))
+		}
+	}
+	watch.stop(&s)
+	s.Records = int64(len(took))
+	s.latencies(took[len(took)/20:])
+	return s, context.Cause(ctx)
+}
+
+// The programs that latency is compared with.
+const (
+	latencyFloor    = "write + fdatasync"
+	latencyHandOver = "goroutines"
+)
 
 func runLatency(ctx context.Context, e *env, r *Report) error {
 	r.about(latencyAbout)
@@ -137,6 +176,7 @@ func runLatency(ctx context.Context, e *env, r *Report) error {
 		programs := []program{{latencyFloor, func(context.Context) (Sample, error) {
 			return inScratch(e, func(dir string) (Sample, error) { return pacedSyncs(dir, rate, min(n, 5000)) })
 		}}}
+		programs = append(programs, program{latencyHandOver, func(ctx context.Context) (Sample, error) { return pacedHandOver(ctx, rate, n) }})
 		for _, sync := range syncNames {
 			programs = append(programs, program{"sync=" + sync, func(ctx context.Context) (Sample, error) {
 				return inScratch(e, func(dir string) (Sample, error) { return runPaced(ctx, dir, rate, n, sync) })
@@ -173,7 +213,7 @@ func reportLatency(r *Report, name string, n int, programs []program, got map[st
 		ss := got[p.name]
 		a, b := figure(ss, p50), figure(ss, p99)
 		hop := ""
-		if strings.HasPrefix(p.name, "sync=") {
+		if p.name != latencyFloor {
 			hop = nanoseconds(a.Median / latencyStages)
 		}
 		t.add(p.name, nanoseconds(a.Median), spread(a), nanoseconds(b.Median), spread(b),
@@ -181,12 +221,14 @@ func reportLatency(r *Report, name string, n int, programs []program, got map[st
 			fmt.Sprintf("%.3f", figure(ss, func(s Sample) float64 { return float64(s.CPU) / float64(s.Elapsed) }).Median))
 	}
 	hop := figure(got["sync=none"], p50).Median / latencyStages
-	r.verdict(hop <= 10_000, "B3 "+name+" none: p50 ≤ 10 µs per hop", "%s", nanoseconds(hop))
+	bare := figure(got[latencyHandOver], p50).Median / latencyStages
+	r.verdict(hop <= 10_000, "B3 "+name+" none: p50 ≤ 10 µs per hop", "%s (goroutines alone %s)", nanoseconds(hop), nanoseconds(bare))
 	group, sync := figure(got["sync=group"], p99).Median, figure(got[latencyFloor], p99).Median
 	r.verdict(group <= 3*sync, "B3 "+name+" group: p99 end to end ≤ 3 × the p99 of write and fdatasync", "%.2f × (%s, %s)", group/sync, nanoseconds(group), nanoseconds(sync))
 }
 
 const latencyAbout = `A source yields records at a fixed rate, each stamped when it is yielded; two maps; a sink subtracts the stamp on delivery. That is three hops
 (edges). The source sleeps in the kernel until each record is due; when it wakes late it yields what is due as one batch. With sync=group a sink
-is given only what is durable. The first twentieth of the records is left out. The floor writes 300 bytes into a zero-filled file and calls
-fdatasync at the same rate, or as fast as it can where a sync takes longer than the pause.`
+is given only what is durable. The first twentieth of the records is left out. Two floors: "write + fdatasync" writes 300 bytes into a
+zero-filled file and calls fdatasync at the same rate, or as fast as it can where a sync takes longer than the pause; "goroutines" hands the
+same records at the same rate through as many goroutines by channels, so it tells what waking them costs on this machine.`

@@ -73,6 +73,7 @@ func run(ctx context.Context, args []string) error {
 	out := flags.String("out", "results", "directory for the JSON results")
 	markdown := flags.String("markdown", "../docs/performance.md", "file that report writes")
 	profile := flags.String("cpuprofile", "", "write a CPU profile of the run to this file")
+	traced := flags.String("trace", "", "write an execution trace of the run to this file")
 	flags.BoolVar(&e.short, "short", false, "prove in under a minute that everything runs; the figures mean little")
 	flags.IntVar(&e.rounds, "rounds", 5, "how often each program runs in each case")
 	flags.StringVar(&e.only, "only", "", "measure only cases whose name contains this")
@@ -108,6 +109,13 @@ func run(ctx context.Context, args []string) error {
 	defer os.RemoveAll(e.dir)
 	if *profile != "" {
 		stop, err := profileTo(*profile)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	if *traced != "" {
+		stop, err := traceTo(*traced)
 		if err != nil {
 			return err
 		}
