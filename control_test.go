@@ -29,6 +29,7 @@ func TestControl(t *testing.T) {
 		fail error
 	}{
 		{"stop", func(t *testing.T, r *weir.Run, _ context.CancelFunc) {
+			t.Helper()
 			if err := r.Stop(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -110,11 +111,11 @@ func TestObserver(t *testing.T) {
 	ch <- 1
 	close(ch)
 	_, err := waiting(ch, &got).Run(t.Context(), weir.Options{Logger: quiet, Observer: weir.Observer{
-		Transition: func(tr weir.Transition) { transitions.add(t.Context(), tr) },
-		Moved:      func(stage, _, to, _ string) { moves.add(t.Context(), stage+" "+to) },
+		Transition: func(tr weir.Transition) { transitions.keep(tr) },
+		Moved:      func(stage, _, to, _ string) { moves.keep(stage + " " + to) },
 		Contract: func(v weir.Verdict) {
 			if v.Passed && v.Final {
-				verdicts.add(t.Context(), v.Contract+" "+v.From+" "+v.To)
+				verdicts.keep(v.Contract + " " + v.From + " " + v.To)
 			}
 		},
 	}})

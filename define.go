@@ -90,7 +90,10 @@ func (d *Definition) wire(cfg any) (*Flow, error) {
 	default:
 		f.build(func() { d.build(f, cfg) })
 	}
-	return f, f.finish()
+	if err := f.finish(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // settings checks cfg and puts the defaults in place of nil.

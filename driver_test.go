@@ -1,6 +1,7 @@
 package weir_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"reflect"
@@ -116,8 +117,7 @@ func (d *driver) handler(n *plan.Node) {
 
 // transition handles records and buries what fails.
 func (d *driver) transition(n *plan.Node, in int, b *plan.Batch, from, to int) {
-	var doomed []*plan.Failure // by record from from
-	doomed = make([]*plan.Failure, to-from)
+	doomed := make([]*plan.Failure, to-from)
 again:
 	n.Turn.Base = 0
 	for i := from; i < to; {
@@ -204,7 +204,7 @@ func (d *driver) check(name string, p *plan.Port, o *journal.Output, b *plan.Bat
 			break
 		}
 		i := int(seq - o.First)
-		if got := b.Payload(i); string(got) != string(rec.Payload) || b.CRCs[i] != wire.Checksum(rec.Payload) {
+		if got := b.Payload(i); !bytes.Equal(got, rec.Payload) || b.CRCs[i] != wire.Checksum(rec.Payload) {
 			d.t.Errorf("%s:%d: batch holds %q with CRC %d, the log %q", name, seq, got, b.CRCs[i], rec.Payload)
 		}
 		var refs []string

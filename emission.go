@@ -47,8 +47,10 @@ func EmitOnChange() Emission { return Emission{plan.Emission{Rule: plan.EmitOnCh
 func describeEmissions(rules []plan.Emission) string {
 	var parts []string
 	for _, r := range rules {
-		text := "at end"
+		var text string
 		switch r.Rule {
+		case plan.EmitAtEnd:
+			text = "at end"
 		case plan.EmitEvery:
 			text = fmt.Sprintf("every %d", r.Every)
 		case plan.EmitOnChange:
@@ -87,10 +89,11 @@ func (e *emissions) after(m *tally, encode func() ([]byte, error)) (emit, reset 
 	for i := range e.rules {
 		r := &e.rules[i]
 		due := false
-		switch {
-		case r.Rule == plan.EmitEvery:
+		switch r.Rule {
+		case plan.EmitAtEnd: // see atEnd
+		case plan.EmitEvery:
 			due = r.Every == 1 || m.Inputs%int64(r.Every) == 0
-		case r.Rule == plan.EmitOnChange:
+		case plan.EmitOnChange:
 			data, err := encode()
 			if err != nil {
 				return false, false, err

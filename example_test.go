@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weirflow/weir"
@@ -93,10 +94,9 @@ func ExampleFrom() {
 	// count yields the numbers after a position, each in a batch of its own.
 	count := weir.SourceFunc[int](func(ctx context.Context, after weir.Position) iter.Seq2[weir.Batch[int], error] {
 		return func(yield func(weir.Batch[int], error) bool) {
-			n := 0
-			fmt.Sscan(string(after), &n)
+			n, _ := strconv.Atoi(string(after)) // "" is the beginning
 			for n++; n <= 3 && ctx.Err() == nil; n++ {
-				if !yield(weir.Batch[int]{Values: []int{n}, Position: weir.Position(fmt.Sprint(n))}, nil) {
+				if !yield(weir.Batch[int]{Values: []int{n}, Position: weir.Position(strconv.Itoa(n))}, nil) {
 					return
 				}
 			}

@@ -71,8 +71,9 @@ func keyName(t reflect.Type) string {
 		return "(" + strings.Join(parts, ", ") + ")"
 	case reflect.Array:
 		return "[" + strconv.Itoa(t.Len()) + "]" + keyName(t.Elem())
+	default:
+		return t.Kind().String()
 	}
-	return t.Kind().String()
 }
 
 // fieldsOf lists the fields of a struct as they are written, for people.
@@ -81,8 +82,7 @@ func fieldsOf(t reflect.Type) []topology.Field {
 		return nil
 	}
 	var out []topology.Field
-	for i := range t.NumField() {
-		sf := t.Field(i)
+	for sf := range t.Fields() {
 		name, _, _ := strings.Cut(sf.Tag.Get("json"), ",")
 		if !sf.IsExported() || name == "-" {
 			continue

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -88,7 +89,7 @@ func handlers(flights []flight) *weir.Definition {
 func someFlights(n int) []flight {
 	var out []flight
 	for i := range n {
-		out = append(out, flight{Carrier: string(rune('A' + i%3)), Delay: (i * 7) % 29, Notes: []string{fmt.Sprint(i)}})
+		out = append(out, flight{Carrier: string(rune('A' + i%3)), Delay: (i * 7) % 29, Notes: []string{strconv.Itoa(i)}})
 	}
 	return out
 }

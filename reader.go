@@ -46,6 +46,7 @@ func (r *reader[T]) Read(ctx context.Context, after string, take func(*plan.Read
 func (r *reader[T]) Emit(read *plan.Read) {
 	r.turn.Item = -1
 	values := read.Values.([]T)
+	written := r.out.Len()
 	checked := r.typ.Validates()
 	for i := range values {
 		if checked {
@@ -68,6 +69,8 @@ func (r *reader[T]) Emit(read *plan.Read) {
 		}
 		r.bury(b.Raw, refused(err, event.KindDecode))
 	}
+	written = r.out.Len() - written
+	read.N, read.Bad = written, read.N+read.Bad-written
 }
 
 // refuse writes a value that is not acceptable to the dead letters, encoded if

@@ -64,6 +64,7 @@ func (r *Resource[T]) Get(ctx context.Context) (v T, err error) {
 	switch r.state {
 	case opened:
 		return r.value, nil
+	case unopened:
 	case closed:
 		return v, fmt.Errorf("resource %s: %w", r.name, errRunEnded)
 	}

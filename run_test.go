@@ -18,10 +18,14 @@ type memo[T any] struct {
 }
 
 func (m *memo[T]) add(_ context.Context, v T) error {
+	m.keep(v)
+	return nil
+}
+
+func (m *memo[T]) keep(v T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.all = append(m.all, v)
-	return nil
 }
 
 func TestRunInMemory(t *testing.T) {
@@ -50,7 +54,7 @@ func TestRunInMemory(t *testing.T) {
 
 func TestRunIsContinued(t *testing.T) {
 	var got memo[int]
-	var fail = true
+	fail := true
 	n := 5000
 	def := weir.Define("count", func(f *weir.Flow) {
 		var ns []int

@@ -24,7 +24,7 @@ var (
 // settingFields returns the settings of a struct by their names, in order.
 func settingFields(t reflect.Type) (names []string, fields []reflect.StructField) {
 	for _, f := range reflect.VisibleFields(t) {
-		if f.IsExported() && !(f.Anonymous && f.Type.Kind() == reflect.Struct) {
+		if f.IsExported() && (!f.Anonymous || f.Type.Kind() != reflect.Struct) {
 			names, fields = append(names, snake(f.Name)), append(fields, f)
 		}
 	}
@@ -57,8 +57,8 @@ func holdsSecret(t reflect.Type, seen map[reflect.Type]bool) bool {
 	seen[t] = true
 	switch t.Kind() {
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if holdsSecret(t.Field(i).Type, seen) {
+		for field := range t.Fields() {
+			if holdsSecret(field.Type, seen) {
 				return true
 			}
 		}
@@ -66,6 +66,7 @@ func holdsSecret(t reflect.Type, seen map[reflect.Type]bool) bool {
 		return holdsSecret(t.Key(), seen) || holdsSecret(t.Elem(), seen)
 	case reflect.Pointer, reflect.Slice, reflect.Array:
 		return holdsSecret(t.Elem(), seen)
+	default:
 	}
 	return false
 }

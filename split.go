@@ -67,9 +67,9 @@ func outputs(s *stage, p reflect.Value) []outlet {
 			s.problem("field %s of %s is unexported; export it, so that it can be an output", field.Name, bareType(p.Type()))
 			continue
 		}
-		o, ok := p.Field(i).Addr().Interface().(interface {
+		o, ok := reflect.TypeAssert[interface {
 			bind(s *stage, name string) outlet
-		})
+		}](p.Field(i).Addr())
 		if !ok {
 			s.problem("field %s of %s is a %s, not a weir.Out", field.Name, bareType(p.Type()), bareType(field.Type))
 			continue

@@ -58,32 +58,48 @@ func TestWiringMistakes(t *testing.T) {
 			orders(f, "orders")
 			orders(f, "orders")
 		}, []string{"two stages are called orders: here and at HERE; give one of them another name (HERE)"}},
-		{"name in another convention", func(f *weir.Flow) { orders(f, "WebOrders") },
-			[]string{`stage name "WebOrders" must begin with a-z and hold only a-z, 0-9 and _, groups joined by /; try "web_orders" (HERE)`}},
-		{"name with a group in it", func(f *weir.Flow) { orders(f, "web/orders") },
-			[]string{`stage web/orders: a stage name has no "/" of its own; use Flow.Group (HERE)`}},
-		{"name of the supervisor", func(f *weir.Flow) { orders(f, "pipeline") },
-			[]string{`stage name "pipeline" is taken by the supervisor of the flow; choose another (HERE)`}},
-		{"bad group", func(f *weir.Flow) { f.Group("Web", func() { orders(f, "orders") }) },
-			[]string{`group name "Web" must begin with a-z and hold only a-z, 0-9 and _; try "web" (HERE)`}},
+		{
+			"name in another convention", func(f *weir.Flow) { orders(f, "WebOrders") },
+			[]string{`stage name "WebOrders" must begin with a-z and hold only a-z, 0-9 and _, groups joined by /; try "web_orders" (HERE)`},
+		},
+		{
+			"name with a group in it", func(f *weir.Flow) { orders(f, "web/orders") },
+			[]string{`stage web/orders: a stage name has no "/" of its own; use Flow.Group (HERE)`},
+		},
+		{
+			"name of the supervisor", func(f *weir.Flow) { orders(f, "pipeline") },
+			[]string{`stage name "pipeline" is taken by the supervisor of the flow; choose another (HERE)`},
+		},
+		{
+			"bad group", func(f *weir.Flow) { f.Group("Web", func() { orders(f, "orders") }) },
+			[]string{`group name "Web" must begin with a-z and hold only a-z, 0-9 and _; try "web" (HERE)`},
+		},
 		{"two groups of one name", func(f *weir.Flow) {
 			f.Group("web", func() { orders(f, "a") })
 			f.Group("web", func() { orders(f, "b") })
 		}, []string{"two groups are called web; give one of them another name (HERE)"}},
-		{"stream of another flow", func(f *weir.Flow) {
-			weir.Map(weir.Merge(orders(f, "orders"), elsewhere), "map", same)
+		{
+			"stream of another flow", func(f *weir.Flow) {
+				weir.Map(weir.Merge(orders(f, "orders"), elsewhere), "map", same)
+			},
+			[]string{"stage map: reads a stream of another flow (other); streams connect stages of one flow (HERE)"},
 		},
-			[]string{"stage map: reads a stream of another flow (other); streams connect stages of one flow (HERE)"}},
-		{"stage in another flow", func(f *weir.Flow) { weir.Map(elsewhere, "map", same) },
-			[]string{"flow other was built already: streams and flows are of use within one build only; what comes after it was not looked at (HERE)", "no source; a flow begins with one"}},
+		{
+			"stage in another flow", func(f *weir.Flow) { weir.Map(elsewhere, "map", same) },
+			[]string{"flow other was built already: streams and flows are of use within one build only; what comes after it was not looked at (HERE)", "no source; a flow begins with one"},
+		},
 		{"stream of nothing", func(f *weir.Flow) {
 			orders(f, "orders")
 			weir.Map(weir.Stream[order]{}, "map", same)
 		}, []string{"a stage was given no flow: the *Flow is nil, or the Stream is a zero value; what comes after it was not looked at (HERE)"}},
-		{"nil input", func(f *weir.Flow) { weir.Map[order](nil, "map", same) },
-			[]string{"a stage reads nil; use what a stage returned; what comes after it was not looked at (HERE)", "no source; a flow begins with one"}},
-		{"merge of nothing", func(f *weir.Flow) { weir.Map(weir.Merge[order](), "map", same) },
-			[]string{"Merge of nothing; give it at least one stream; what comes after it was not looked at (HERE)", "no source; a flow begins with one"}},
+		{
+			"nil input", func(f *weir.Flow) { weir.Map[order](nil, "map", same) },
+			[]string{"a stage reads nil; use what a stage returned; what comes after it was not looked at (HERE)", "no source; a flow begins with one"},
+		},
+		{
+			"merge of nothing", func(f *weir.Flow) { weir.Map(weir.Merge[order](), "map", same) },
+			[]string{"Merge of nothing; give it at least one stream; what comes after it was not looked at (HERE)", "no source; a flow begins with one"},
+		},
 		{"merge with itself", func(f *weir.Flow) {
 			in := orders(f, "orders")
 			weir.Map(weir.Merge(in, in), "map", same)
@@ -162,8 +178,10 @@ func TestWiringMistakes(t *testing.T) {
 		{"key that is none", func(f *weir.Flow) {
 			weir.Latest(weir.KeyBy(orders(f, "orders"), func(o order) float64 { return float64(o.Cents) }), "latest")
 		}, []string{"stage latest: float64 cannot be a key: float64 is a float64, and equal amounts may differ in the last bit: use an integer or a string (HERE)"}},
-		{"two types of one name", func(f *weir.Flow) { first(f); second(f) },
-			[]string{"stage second: payload: weir_test.thing and weir_test.thing are both called thing in the log; give one of them a method EventType() string (HERE)"}},
+		{
+			"two types of one name", func(f *weir.Flow) { first(f); second(f) },
+			[]string{"stage second: payload: weir_test.thing and weir_test.thing are both called thing in the log; give one of them a method EventType() string (HERE)"},
+		},
 		{"options out of range", func(f *weir.Flow) {
 			in := weir.From(f, "orders", weir.Slice([]order{}), policy.Retry{Max: -1}, policy.Rate{PerSecond: -1})
 			weir.Latest(weir.KeyBy(in, byID), "latest", weir.EmitEvery(0))

@@ -181,13 +181,13 @@ func (r *Result) collect(log journal.Log) error {
 // order; with the name of a stage alone, "shout", what its one port holds, or for
 // a sink what was delivered to it. A port that was never written is empty. The
 // test fails if T is not what the port holds.
-func Read[T any](t testing.TB, r *Result, port string) []T {
-	t.Helper()
+func Read[T any](tb testing.TB, r *Result, port string) []T {
+	tb.Helper()
 	if got, ok := r.delivered[port]; ok {
 		out := make([]T, len(got))
 		for i, v := range got {
 			if out[i], ok = v.(T); !ok {
-				t.Fatalf("weirtest: sink %s got %T, not %v", port, v, reflect.TypeFor[T]())
+				tb.Fatalf("weirtest: sink %s got %T, not %v", port, v, reflect.TypeFor[T]())
 			}
 		}
 		return out
@@ -197,12 +197,12 @@ func Read[T any](t testing.TB, r *Result, port string) []T {
 	}
 	typ, err := payload.For[T](event.JSON)
 	if err != nil {
-		t.Fatalf("weirtest: read %s: %v", port, err)
+		tb.Fatalf("weirtest: read %s: %v", port, err)
 	}
 	out := make([]T, len(r.ports[port]))
 	for i, w := range r.ports[port] {
 		if err := typ.DecodeAs(w.typ, w.payload, &out[i]); err != nil {
-			t.Fatalf("weirtest: read %s:%d: %v", port, i+1, err)
+			tb.Fatalf("weirtest: read %s:%d: %v", port, i+1, err)
 		}
 	}
 	return out

@@ -14,7 +14,8 @@ type Source interface {
 	// end. It returns nil at the end of input.
 	Read(ctx context.Context, after string, take func(*Read) bool) error
 
-	// Emit writes a batch to the node's port and what is bad to its dead letters.
+	// Emit writes a batch to the node's port and what is bad to its dead letters,
+	// and sets N and Bad to how many these were.
 	Emit(r *Read)
 
 	// Bounded tells whether the source ends by itself.
@@ -65,7 +66,7 @@ type Deliverer interface {
 	// earlier epoch may have delivered them. mark is what a sink that Marks must
 	// store with them. It returns the failures of single records by index; all
 	// others were delivered, or are held until Flush if the sink Holds.
-	Deliver(ctx context.Context, b *Batch, from, to int, attempt int, redelivered bool, mark string) (failed map[int]error, err error)
+	Deliver(ctx context.Context, b *Batch, from, to, attempt int, redelivered bool, mark string) (failed map[int]error, err error)
 
 	// Holds reports that what Deliver took is settled only by Flush.
 	Holds() bool

@@ -255,6 +255,7 @@ func (t *TypedTable[K, S]) copy(v *S) S {
 		return *v
 	case payload.Clone:
 		return t.typ.Clone(v)
+	case payload.Decode:
 	}
 	var err error
 	if t.scratch, err = t.typ.Append(t.scratch[:0], v); err == nil {

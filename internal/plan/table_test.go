@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,6 +51,7 @@ func sum(ns []int) (s int) {
 }
 
 func testTable[S any](t *testing.T, mode payload.Mode, add func(*S, int), read func(S) int) {
+	t.Helper()
 	typ, err := payload.For[S](event.JSON)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +99,7 @@ func testTable[S any](t *testing.T, mode payload.Mode, add func(*S, int), read f
 			case "add":
 				n := rapid.IntRange(1, 9).Draw(r, "n")
 				v, text, err := table.Open(k, start)
-				if err != nil || text != fmt.Sprint(k) {
+				if err != nil || text != strconv.Itoa(k) {
 					r.Fatalf("Open(%d) = %q, %v", k, text, err)
 				}
 				add(v, n)
