@@ -1,11 +1,28 @@
 package weir
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/journal"
+	"github.com/weirflow/weir/journal/segment"
 )
+
+// status says how the last epoch of a run ended, or that it has an owner now. It
+// takes no ownership: to look at a run must not begin an epoch of it.
+func (s *store) status(run string) (status Status, err error) {
+	view, err := segment.OpenView(s.fsys, filepath.Join(s.runs, run))
+	if err != nil {
+		return "", fmt.Errorf("look at run %s: %w", run, err)
+	}
+	defer func() { err = errors.Join(err, view.Close()) }()
+	if _, owned, err := view.Owner(); owned || err != nil {
+		return Running, err // to open it will say who owns it
+	}
+	return statusOf(view)
+}
 
 // A viewer is a log that is only read.
 type viewer interface {
