@@ -2,6 +2,7 @@ package engine
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -21,30 +22,47 @@ type checkpointer struct {
 	at      journal.LSN
 	name    string
 	sum     [32]byte
+	size    int64 // of the snapshot
 }
+
+// grown reports whether the log has grown so much that a checkpoint is due: by
+// the interval, or by as much as the last snapshot had, so that writing snapshots
+// never outweighs writing the log.
+func (s *stage) grown() bool {
+	return s.run.logged.Load()-s.check.logged >= max(s.run.c.Checkpoint.Bytes, s.check.size)
+}
+
+// aged reports whether what was placed has waited long enough, and weighs
+// something beside the last snapshot.
+func (s *stage) aged(now time.Time) bool {
+	c := &s.check
+	return c.data && now.Sub(c.since) >= s.run.c.Checkpoint.Every && s.weighs()
+}
+
+func (s *stage) weighs() bool { return s.run.logged.Load()-s.check.logged >= s.check.size/4 }
 
 // note takes a placed transition into account.
 func (s *stage) noteForCheck(data, changed bool, now time.Time) {
-	c, k := &s.check, &s.run.c.Checkpoint
+	c := &s.check
 	if data && !c.data {
 		c.data, c.since = true, now
 	}
 	c.placed, c.changed = true, c.changed || changed
-	c.due = s.run.logged.Load()-c.logged >= k.Bytes || (c.data && now.Sub(c.since) >= k.Every)
+	c.due = s.grown() || s.aged(now)
 }
 
 // checkIdle takes a checkpoint of a stage that has nothing else to do, if one is
 // due, and returns when to look again, at the latest at also; zero means never.
 func (s *stage) checkIdle(also time.Time) (time.Time, error) {
-	c, k := &s.check, &s.run.c.Checkpoint
+	c := &s.check
 	if !c.placed || s.rules.State().Terminal() {
 		return also, nil
 	}
-	due := c.since.Add(k.Every)
-	if s.run.logged.Load()-c.logged >= k.Bytes || (c.data && !time.Now().Before(due)) {
+	if s.grown() || s.aged(time.Now()) {
 		return also, s.checkpoint()
 	}
-	if c.data && (also.IsZero() || due.Before(also)) {
+	due := c.since.Add(s.run.c.Checkpoint.Every)
+	if c.data && s.weighs() && (also.IsZero() || due.Before(also)) {
 		return due, nil
 	}
 	return also, nil
@@ -56,8 +74,13 @@ func (s *stage) checkpoint() error {
 		return err
 	}
 	check, err := s.snapshot(0)
-	if err != nil {
+	if errors.Is(err, journal.ErrPoisoned) || errors.Is(err, journal.ErrClosed) {
 		return err
+	}
+	if err != nil { // everything is in the log; recovery will take longer
+		s.run.log.Warn("no checkpoint now; it is tried again later", attr("stage", s.name), attr("error", err.Error()))
+		s.checked()
+		return nil
 	}
 	s.t.Check = check
 	if err := s.commit(journal.Urgent); err != nil {
@@ -118,7 +141,7 @@ func (s *stage) snapshot(kind journal.EndKind) (*journal.Checkpoint, error) {
 			if err := s.run.c.Log.WriteSnapshot(name, data); err != nil {
 				return nil, fmt.Errorf("write snapshot %s: %w", name, err)
 			}
-			c.name, c.sum, c.at, c.changed = name, sha256.Sum256(data), s.last, false
+			c.name, c.sum, c.size, c.at, c.changed = name, sha256.Sum256(data), int64(len(data)), s.last, false
 		}
 	} else {
 		c.at = s.last
