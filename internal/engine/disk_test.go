@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -17,6 +18,9 @@ import (
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/journal/segment"
 )
+
+// everywhere has the power fail before every operation, not every fifth.
+var everywhere = flag.Bool("everywhere", false, "crash before every operation")
 
 const runDir = "/data/numbers/run"
 
@@ -50,7 +54,7 @@ func runOn(disk vfs.FS, b *build) (engine.Result, error) {
 	return r.Wait()
 }
 
-// The power fails before each single operation on the disk, and what was not
+// The power fails before operations on the disk, all of them with -everywhere, and what was not
 // synced survives in part or not at all. The resumed run holds what a run holds
 // that never died; what a sink stored with marks is delivered once; and no sink
 // was given what the log then lacks.
@@ -72,9 +76,9 @@ func TestPowerFailsEverywhere(t *testing.T) {
 			t.Fatalf("without a crash: %+v, %v", res, err)
 		}
 		wantOut, wantDead := slices.Sorted(slices.Values(w.values())), slices.Sorted(slices.Values(dead.values()))
-		step := 1
-		if testing.Short() {
-			step = 7
+		step := 5
+		if *everywhere {
+			step = 1
 		}
 		for n := 1; n <= calm.Count(); n += step {
 			rng := rand.New(rand.NewPCG(uint64(n), 7))
