@@ -180,7 +180,7 @@ func TestCancel(t *testing.T) {
 				if res.Status != evidence.Cancelled && (tc.name != "stopping" || res.Status != evidence.Stopped) {
 					t.Fatalf("result %+v", res)
 				}
-				if got := terminals(t, log); tc.name != "at once" && len(got) != 1 {
+				if got := terminals(t, log); len(got) != 1 {
 					t.Errorf("terminal records %+v", got)
 				}
 				_ = log.Close()

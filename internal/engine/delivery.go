@@ -19,9 +19,8 @@ func (w *sink) work() (bool, error) {
 	if w.busy || !w.opened {
 		return false, nil
 	}
-	now := time.Now()
 	due := w.flushDue()
-	if len(w.held) > 0 && (w.overfull() || (s.node.Flush > 0 && !now.Before(due))) {
+	if len(w.held) > 0 && (w.overfull() || (s.node.Flush > 0 && !time.Now().Before(due))) {
 		w.start(job{kind: flushJob})
 		return true, nil
 	}

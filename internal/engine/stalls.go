@@ -10,13 +10,14 @@ import (
 
 // stalls is what the pipeline knows of edges that make no progress.
 type stalls struct {
-	told map[*edge]bool
-	next time.Time // when to look again; zero while nothing is pending
+	told   map[*edge]bool
+	next   time.Time // when to look again; zero while nothing happens
+	logged int64     // size of the log at the last look
 }
 
 // look reports edges that stall and those that no longer do, and returns when to
-// look again. While nothing is pending it asks to be woken by the next
-// transition and not by time.
+// look again. Once nothing is pending and nothing was placed since the last look,
+// the next transition wakes the pipeline, and not time.
 func (st *stalls) look(r *Run, now time.Time) time.Time {
 	if !st.next.IsZero() && now.Before(st.next) {
 		return st.next
@@ -34,11 +35,19 @@ func (st *stalls) look(r *Run, now time.Time) time.Time {
 			soonest = d
 		}
 	}
-	if soonest > 0 {
+	logged := r.logged.Load()
+	switch {
+	case soonest > 0:
 		st.next = now.Add(soonest)
-	} else {
+	case logged != st.logged:
+		st.next = now.Add(r.c.Stall)
+	default:
 		r.watching.Store(false)
+		if r.logged.Load() != logged { // placed while it was watched
+			st.next = now.Add(r.c.Stall)
+		}
 	}
+	st.logged = logged
 	return st.next
 }
 
