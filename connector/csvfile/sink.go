@@ -75,10 +75,14 @@ func (w *writer[T]) Deliver(_ context.Context, batch []weir.Delivery[T]) error {
 	if err := w.head(); err != nil {
 		return err
 	}
+	failed := map[int]error{}
 	for i := range batch {
 		if err := w.row(&batch[i].Value); err != nil {
-			return fmt.Errorf("write %s: %w", batch[i].Ref, err)
+			failed[i] = fmt.Errorf("write %s: %w", batch[i].Ref, err)
 		}
+	}
+	if len(failed) > 0 {
+		return &weir.PartialError{Failed: failed} // the others are written and must not come again
 	}
 	return nil
 }

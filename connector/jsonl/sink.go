@@ -43,14 +43,19 @@ type writer[T any] struct {
 
 // Deliver writes a line for each payload. The receipt waits for Flush.
 func (w *writer[T]) Deliver(_ context.Context, batch []weir.Delivery[T]) error {
+	failed := map[int]error{}
 	for i := range batch {
 		line, err := w.line.encode(&batch[i].Value)
 		if err != nil {
-			return fmt.Errorf("encode %s: %w", batch[i].Ref, err)
+			failed[i] = fmt.Errorf("encode %s: %w", batch[i].Ref, err)
+			continue
 		}
 		if _, err := w.Write(line); err != nil {
 			return err
 		}
+	}
+	if len(failed) > 0 {
+		return &weir.PartialError{Failed: failed} // the others are written and must not come again
 	}
 	return nil
 }

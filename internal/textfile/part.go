@@ -1,7 +1,6 @@
 package textfile
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,7 +43,8 @@ func (n note) String() string {
 // The bytes go to "<path>.<run>.part" and come under path with Finish; what is
 // found behind the note is cut. Or they are appended to path itself, behind what
 // it held. Nothing is ever cut then, because it may be someone else's: bytes
-// found behind the note must be those that the run writes there again.
+// found behind the note must be those that the run writes there again, or zeros,
+// which a power cut leaves where they did not reach the disk.
 type Part struct {
 	fsys   vfs.FS
 	path   string
@@ -55,6 +55,7 @@ type Part struct {
 	buf    []byte
 	note   note // with Size and CRC of everything written, buf included
 	synced int64
+	lost   error // why what was written since the last sync may be lost
 	found  int64 // append: end of the bytes that were found behind the note
 }
 
@@ -215,13 +216,15 @@ func (p *Part) finishAgain() error {
 // With append it means that the whole file is empty.
 func (p *Part) Empty() bool { return p.note.Size == 0 }
 
-// Write adds b; it reaches the file with Sync at the latest.
+// Write adds b; it reaches the file with Sync at the latest. It does not fail:
+// what a full disk does not take is kept, and Sync says so. A caller who was told
+// here would hand over the same again, and the file would have it twice.
 func (p *Part) Write(b []byte) (int, error) {
 	p.buf = append(p.buf, b...)
 	p.note.Size += int64(len(b))
 	p.note.CRC = crc32.Update(p.note.CRC, castagnoli, b)
 	if len(p.buf) >= 256<<10 {
-		return len(b), p.write()
+		_ = p.write() // tried again by Sync
 	}
 	return len(b), nil
 }
@@ -251,21 +254,25 @@ func (p *Part) compare(at int64) error {
 	if _, err := p.file.ReadAt(there, at); err != nil {
 		return fmt.Errorf("read %s at offset %d: %w", p.path, at, err)
 	}
-	if !bytes.Equal(there, p.buf[:n]) {
-		return &ChangedError{
-			Path:   p.path,
-			What:   fmt.Sprintf("the bytes from offset %d on are not this run's", at),
-			Advice: fmt.Sprintf("if nobody needs them, truncate the file to %d bytes and continue the run", at),
+	for i, b := range there {
+		if b != p.buf[i] && b != 0 {
+			return &ChangedError{
+				Path:   p.path,
+				What:   fmt.Sprintf("the bytes from offset %d on are not this run's", at),
+				Advice: fmt.Sprintf("if nobody needs them, truncate the file to %d bytes and continue the run", at),
+			}
 		}
 	}
 	return nil
 }
 
-// Sync makes all that was written durable. It may be called again after an
-// error.
+// Sync makes all that was written durable. It may be called again if a write
+// failed. If the file system could not sync, nobody knows what reached the disk,
+// and a second sync may succeed without writing it: the Part is of no more use,
+// and OpenPart goes on from the last note.
 func (p *Part) Sync() error {
-	if p.file == nil {
-		return nil
+	if p.file == nil || p.lost != nil {
+		return p.lost
 	}
 	if err := p.write(); err != nil {
 		return err
@@ -274,7 +281,8 @@ func (p *Part) Sync() error {
 		return nil
 	}
 	if err := p.file.Sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", p.part, err)
+		p.lost = fmt.Errorf("sync %s: %w", p.part, err)
+		return p.lost
 	}
 	p.synced = p.note.Size
 	return nil
