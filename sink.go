@@ -53,7 +53,10 @@ type Flusher interface {
 }
 
 // A Noter is a [Writer] that keeps a note in the log, such as the length of a
-// file. Note is called when deliveries are settled; the note is recorded with
+// file. Note is called after an Open that was given none; if there is one it is
+// durable before the first Deliver, so that what a dead process delivered without
+// a receipt can be told from what was there before it. From then on Note is called
+// when deliveries are settled; the note is recorded with
 // their receipt, atomically, and the last one is given to the next Open. It is
 // at most 4 KiB.
 type Noter interface {

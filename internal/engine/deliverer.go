@@ -85,6 +85,8 @@ func (d *deliverer) run(ctx context.Context, j *job) (err error) {
 		d.holds, d.stores, d.finishes = d.to.Holds(), d.to.Marks(), d.to.Finishes()
 		if j.hasMark = d.stores; d.stores {
 			j.mark, err = d.to.Mark(ctx)
+		} else if j.note == "" {
+			j.note, j.hasNote = d.to.Note()
 		}
 	case deliverJob:
 		for i, p := range j.pieces {

@@ -16,7 +16,7 @@ import (
 // work gives the sink its next job.
 func (w *sink) work() (bool, error) {
 	s := w.s
-	if w.busy || !w.opened {
+	if w.busy || !w.opened || !s.durable(w.noted, w.noted) {
 		return false, nil
 	}
 	due := w.flushDue()

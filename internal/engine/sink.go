@@ -34,6 +34,7 @@ type sink struct {
 	results   []delivered          // of held, in the same order
 	since     time.Time            // when the oldest of held was delivered
 	drafts    []evidence.Receipt   // of the open transition
+	noted     journal.LSN          // the first note, which nothing is delivered before
 	awaits    journal.LSN          // finalizing is placed here and not durable yet
 	accounts  []*contract.Delivery // by input
 	marks     marks                // what a sink that stores marks will have stored
@@ -105,6 +106,11 @@ func (w *sink) finished(j *job) error {
 			return fmt.Errorf("open the sink: %w", j.err)
 		}
 		w.opened = true
+		if j.hasNote && j.note != "" {
+			if err := w.firstNote(j.note); err != nil {
+				return err
+			}
+		}
 		if j.hasMark && j.mark != "" {
 			if err := w.reconcile(j.mark); err != nil {
 				return err
@@ -137,6 +143,19 @@ func (w *sink) finished(j *job) error {
 			s.run.log.Warn("sink did not close", attr("stage", s.name), attr("error", j.err.Error()))
 		}
 	}
+	return nil
+}
+
+// firstNote records what the sink notes before its first delivery, such as where
+// in a file it begins: what an epoch delivers without a receipt must not be taken
+// for something that was there before.
+func (w *sink) firstNote(note string) error {
+	w.note = note
+	say(&w.s.author, &w.receipts, evidence.TypeReceipt, evidence.Receipt{Status: receiptSuccess, Note: note})
+	if err := w.s.commit(journal.Urgent); err != nil {
+		return err
+	}
+	w.noted = w.s.last
 	return nil
 }
 
