@@ -252,8 +252,13 @@ func parseIndex(b []byte) (*index, error) {
 	x.marks = make([]mark, 0, n)
 	var at mark
 	for range n {
-		at.lsn += journal.LSN(r.Uvarint("LSN"))
-		at.off += int64(r.Uvarint("offset"))
+		here := r.Offset()
+		lsn, off := r.Uvarint("LSN"), r.Uvarint("offset")
+		if lsn > 1<<62 || off > 1<<40 || at.lsn > 1<<62 || at.off > 1<<40 {
+			r.Fail(here, "a mark within the segment", "one beyond")
+			break
+		}
+		at = mark{at.lsn + journal.LSN(lsn), at.off + int64(off)}
 		x.marks = append(x.marks, at)
 	}
 	if err := r.Done(); err != nil {
