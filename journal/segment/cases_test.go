@@ -598,3 +598,45 @@ func TestC16Creation(t *testing.T) {
 		}
 	}
 }
+
+// The process is killed at any operation, the next owner goes on and is told that
+// its frames are durable, and then the power goes.
+func TestPowerCutAfterKill(t *testing.T) {
+	o := segment.Options{SegmentSize: 2 << 10}
+	for n := 1; ; n++ {
+		end := false
+		synctest.Test(t, func(t *testing.T) {
+			disk := vfs.NewMemory()
+			faults := vfs.NewFaults(disk, vfs.StopAt(n))
+			s := &stage{name: "orders"}
+			stages := []stage{*s} // by LSN
+			if l, err := segment.Create(faults, dir, run, o); err == nil {
+				for i := range 20 {
+					fs := s.next(t, 1+i%2, nil, strings.Repeat("x", 50*i%400))
+					if _, err := l.Append(t.Context(), journal.Normal, fs...); err != nil {
+						break
+					}
+					for range fs {
+						stages = append(stages, *s)
+					}
+					if i%3 == 0 && l.Await(t.Context(), l.Head()) != nil {
+						break
+					}
+				}
+				_ = l.Close()
+			}
+			end = !faults.Stopped()
+			disk = disk.Kill()
+			p := begin(t, disk, o)
+			*s = stages[p.Head()]
+			head := put(t, p.Log, s.next(t, 2, nil, "after the kill")...)
+			durable(t, p.Log)
+			after := disk.Crash(rand.New(rand.NewPCG(uint64(n), 3)))
+			p.kill()
+			recovers(t, after, head)
+		})
+		if end {
+			return
+		}
+	}
+}
