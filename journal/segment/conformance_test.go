@@ -34,8 +34,17 @@ func TestConformance(t *testing.T) {
 
 func TestConformanceSmallSegments(t *testing.T) { journaltest.Run(t, journaltest.Files(opener(small))) }
 
-func TestCrashEverywhere(t *testing.T) { journaltest.Crash(t, opener(small)) }
+func TestCrashEverywhere(t *testing.T) {
+	t.Parallel()
+	journaltest.Crash(t, opener(small))
+}
 
-func TestKillEverywhere(t *testing.T) { journaltest.Kill(t, opener(small)) }
+func TestKillEverywhere(t *testing.T) {
+	t.Parallel()
+	journaltest.Kill(t, opener(small))
+}
 
-func TestFaultEverywhere(t *testing.T) { journaltest.Fault(t, opener(small)) }
+func TestFaultEverywhere(t *testing.T) {
+	t.Parallel()
+	journaltest.Fault(t, opener(small))
+}
