@@ -104,7 +104,7 @@ func reportChains(r *Report, w workload, got map[string][]Sample) {
 	floor := figure(got[chainFloor], Sample.cpuPerRecord).Median
 	size := figure(got[chainFloor], func(s Sample) float64 { return float64(s.Bytes) / float64(s.Records) }).Median
 	t := r.table(fmt.Sprintf("B2 %s: %.0f B encoded; the floor takes %s of CPU for one", w.name, size, nanoseconds(floor)),
-		w.name, "records/s", "spread", "stage-records/s", "CPU/stage-record", "of floor", "cores used")
+		w.name, "records/s", "spread", "stage-records/s", "CPU/stage-record", "of floor", "cores used", "records per CPU second")
 	cpu, events := map[string]float64{}, map[string]float64{}
 	for _, stages := range chainLengths {
 		for _, sync := range syncNames {
@@ -114,7 +114,7 @@ func reportChains(r *Report, w workload, got map[string][]Sample) {
 			events[name] = rate.Median / float64(stages)
 			cpu[name] = figure(ss, Sample.cpuPerRecord).Median
 			cores := figure(ss, func(s Sample) float64 { return float64(s.CPU) / float64(s.Elapsed) }).Median
-			t.add(name, count(events[name]), spread(rate), count(rate.Median), nanoseconds(cpu[name]), ratio(cpu[name]/floor), fmt.Sprintf("%.2f", cores))
+			t.add(name, count(events[name]), spread(rate), count(rate.Median), nanoseconds(cpu[name]), ratio(cpu[name]/floor), fmt.Sprintf("%.2f", cores), count(1e9/cpu[name]/float64(stages)))
 		}
 	}
 	judgeChains(r, w.name, floor, cpu, events)
@@ -150,7 +150,8 @@ func judgeChains(r *Report, name string, floor float64, cpu, events map[string]f
 
 const chainAbout = `A source, N−1 maps and a counting sink in one process, on disk, everything on: receipts, contracts, digests, hash chain. A stage-record is one
 record in one journal, so N records in all journals for one that goes through; the sink's work is counted in. CPU is user and system time of
-the whole process (getrusage) over the whole run, start and end included. The payload codec is the default, JSON.
+the whole process (getrusage) over the whole run, start and end included; "cores used" is CPU by time, so where it is low the run waited, for the
+disk or for others who use the machine. The payload codec is the default, JSON.
 
 The floor is what nobody can leave out who records a payload: encode it (the same codec), copy it into a buffer, CRC-32C of it, SHA-256 over
 everything; one goroutine, no I/O, no hand-over. "the reference" is an emulation of the I/O of the design that Weir's model comes from, with

@@ -18,13 +18,13 @@ import (
 var (
 	idleFor       = 60 * time.Second
 	steadyRecords = 2_000_000
-	recoverMost   = 1_000_000
+	recoverMost   = 10_000_000
 )
 
 func registerSizes(flags *flag.FlagSet) {
 	flags.DurationVar(&idleFor, "idle", idleFor, "b9: how long to watch an idle run")
 	flags.IntVar(&steadyRecords, "steady", steadyRecords, "b8: records through the chain (the target is stated for 20000000)")
-	flags.IntVar(&recoverMost, "recover", recoverMost, "b6: the longest history, in records (the target is stated for 10000000)")
+	flags.IntVar(&recoverMost, "recover", recoverMost, "b6: the longest history, in records")
 }
 
 // written is what the process has handed to write(2) and the like so far.

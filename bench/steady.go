@@ -49,7 +49,7 @@ func slope(ps []point) float64 {
 func runSteady(ctx context.Context, e *env, r *Report) error {
 	r.about(steadyAbout)
 	n := e.smaller(steadyRecords)
-	t := r.table(fmt.Sprintf("B8: %s records of %s through a source, two maps and a sink", count(float64(n)), "ten fields"),
+	t := r.table(fmt.Sprintf("B8: %s records of ten fields through a source, two maps and a sink", count(float64(n))),
 		"sync", "records/s", "CPU/stage-record", "RSS greatest", "RSS slope per 1 M records", "allocations/stage-record", "B allocated/stage-record")
 	for _, sync := range syncNames {
 		if !e.wants(sync) {
