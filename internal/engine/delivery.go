@@ -180,8 +180,9 @@ func (w *sink) output() (did, done bool, err error) {
 func (w *sink) phaseReceipt(phase, note string) error {
 	s := w.s
 	w.phase, w.note = phase, note
+	said := len(s.said)
 	say(&s.author, &w.receipts, evidence.TypeReceipt, evidence.Receipt{Status: receiptSuccess, Phase: phase, Note: note})
-	if err := s.commit(journal.Urgent); err != nil {
+	if err := w.commit(said); err != nil {
 		return err
 	}
 	if phase == finalizing {

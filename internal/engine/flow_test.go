@@ -305,7 +305,8 @@ type source struct {
 	acks   bool
 	mu     sync.Mutex
 	acked  []string
-	open   bool // it waits for ctx after the last value
+	open   bool   // it waits for ctx after the last value
+	pad    []byte // zeros that each batch ends with
 }
 
 func (s *source) Read(ctx context.Context, after string, take func(*plan.Read) bool) error {
@@ -337,6 +338,9 @@ func (s *source) Read(ctx context.Context, after string, take func(*plan.Read) b
 func (s *source) Emit(r *plan.Read) {
 	for _, v := range r.Values.([]int64) {
 		s.out.emit(v)
+	}
+	if s.pad != nil {
+		s.out.pad(s.pad)
 	}
 }
 

@@ -151,8 +151,9 @@ func (w *sink) finished(j *job) error {
 // for something that was there before.
 func (w *sink) firstNote(note string) error {
 	w.note = note
+	said := len(w.s.said)
 	say(&w.s.author, &w.receipts, evidence.TypeReceipt, evidence.Receipt{Status: receiptSuccess, Note: note})
-	if err := w.s.commit(journal.Urgent); err != nil {
+	if err := w.commit(said); err != nil {
 		return err
 	}
 	w.noted = w.s.last
@@ -194,11 +195,13 @@ func (w *sink) settle(j *job) error {
 	clear(w.results)
 	w.held, w.results, w.heldN, w.heldBytes = w.held[:0], w.results[:0], 0, 0
 	if s.turn.items > 0 {
+		was := w.note
 		if j.hasNote {
 			w.note = j.note
 			w.drafts[len(w.drafts)-1].Note = j.note
 		}
 		if err := w.commitReceipts(); err != nil {
+			w.note = was
 			return err
 		}
 	}
@@ -210,17 +213,29 @@ func (w *sink) settle(j *job) error {
 
 // commitReceipts places the open transition with its receipts.
 func (w *sink) commitReceipts() error {
+	said := len(w.s.said)
 	for _, r := range w.drafts {
 		w.accounts[w.s.inputOf(r.Journal)].Receipt(r.From, r.To)
 		say(&w.s.author, &w.receipts, evidence.TypeReceipt, r)
 	}
 	clear(w.drafts)
 	w.drafts = w.drafts[:0]
-	if err := w.s.commit(journal.Urgent); err != nil {
+	if err := w.commit(said); err != nil {
 		return err
 	}
 	w.s.out.Store(w.settled)
 	return nil
+}
+
+// commit places the open transition with the receipts that were said after the
+// first said sayings. On error these receipts were not said: in the last words of
+// the stage they would stand without what they account for.
+func (w *sink) commit(said int) error {
+	err := w.s.commit(journal.Urgent)
+	if err != nil {
+		w.s.said = w.s.said[:said]
+	}
+	return err
 }
 
 // account consumes a piece and says what became of it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -330,4 +331,55 @@ type closedSink struct{ plan.Sink }
 
 func (closedSink) Open(context.Context, plan.At) (plan.Deliverer, error) {
 	return nil, errors.New("no such host")
+}
+
+// A receipt that the log did not take before the run was cancelled is not among
+// the last words of its sink: what it accounts for is delivered again, behind the
+// note of the receipt before it.
+func TestReceiptThatWasNotPlaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, w := newLog(memory.Options{}), &world{}
+		var full atomic.Bool
+		flow := func() *build {
+			b := newBuild()
+			b.source("numbers", 5, upTo(15)...)
+			s := b.sink("out", w, "numbers")
+			s.finishes = true // it keeps notes
+			s.fail = func(v int64, _ int) error {
+				if v == 8 {
+					full.Store(true)
+				}
+				return nil
+			}
+			return b
+		}
+		r := start(t, flow(), log, narrow, func(c *engine.Config) { c.Log = noRoom{log, "out", &full} })
+		synctest.Wait() // the receipt for 6 to 10 waits for room
+		_ = r.Cancel()
+		wait(t, r, evidence.Cancelled)
+		log = again(t, log)
+		wait(t, start(t, flow(), log, narrow), evidence.Completed)
+		if len(w.opened) != 2 || w.opened[1].Note != "n5" {
+			t.Errorf("opened %+v, want the note n5", w.opened)
+		}
+		if got := slices.Compact(slices.Sorted(slices.Values(w.values()))); !slices.Equal(got, upTo(15)) {
+			t.Errorf("delivered %v, want 1 to 15", w.values())
+		}
+	})
+}
+
+// A noRoom is a log that has no room for one stage while full, except for what
+// it says when it was told to end.
+type noRoom struct {
+	*memory.Log
+	stage string
+	full  *atomic.Bool
+}
+
+func (l noRoom) Append(ctx context.Context, u journal.Urgency, frames ...journal.Frame) (journal.LSN, error) {
+	if frames[0].Stage == l.stage && l.full.Load() && ctx.Done() != nil {
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	return l.Log.Append(ctx, u, frames...)
 }

@@ -127,13 +127,14 @@ func (w *source) place() error {
 		s.node.Turn.Base, s.node.Turn.Item = 0, -1
 		s.node.Source.Emit(r)
 		s.turn.dead = r.Bad
-		s.position, s.moves = journal.Position{Value: r.Position, Part: r.Part}, true
-		s.located = true
+		was, located := s.position, s.located
+		s.position, s.located, s.moves = journal.Position{Value: r.Position, Part: r.Part}, true, true
 		err := s.commit(journal.Normal)
 		if errors.Is(err, journal.ErrTooLarge) {
 			err = fmt.Errorf("a batch of %d records from the source: %w; have the source read smaller batches", r.N, err)
 		}
-		if err != nil {
+		if err != nil { // nothing that is placed yet may have the position
+			s.position, s.located, s.moves = was, located, false
 			w.answer <- false
 			return err
 		}

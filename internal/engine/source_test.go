@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -126,4 +127,66 @@ func TestSourceThatDoesNotReturn(t *testing.T) {
 		wait(t, r, evidence.Cancelled)
 		close(release)
 	})
+}
+
+// A batch that the log did not take, because the disk was full until the run was
+// cancelled, is read again: the last words of its source do not have the position
+// after it.
+func TestPositionOfABatchThatWasNotPlaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, w := newLog(memory.Options{}), &world{}
+		flow := func() *build {
+			b := newBuild()
+			b.source("numbers", 2, upTo(10)...)
+			b.sink("out", w, "numbers")
+			return b
+		}
+		log.Pause(errors.New("no space left on device"))
+		r := start(t, flow(), log)
+		synctest.Wait() // the first batch waits for room
+		_ = r.Cancel()
+		wait(t, r, evidence.Cancelled)
+		log.Pause(nil)
+		log = again(t, log)
+		wait(t, start(t, flow(), log), evidence.Completed)
+		if got := w.values(); !slices.Equal(got, upTo(10)) {
+			t.Errorf("delivered %v, want 1 to 10", got)
+		}
+	})
+}
+
+// A batch that is too large for the log fails its source, and its position is not
+// recorded: the run cannot go on past it.
+func TestPositionOfABatchThatIsTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, w := newLog(memory.Options{}), &world{}
+		flow := func(large bool) *build {
+			b := newBuild()
+			src := b.source("numbers", 2, upTo(10)...)
+			if large {
+				src.pad = bytes.Repeat([]byte("0"), 80<<20)
+			}
+			b.sink("out", w, "numbers")
+			return b
+		}
+		wait(t, start(t, flow(true), log), evidence.Failed)
+		log = again(t, log)
+		wait(t, start(t, flow(false), log), evidence.Completed)
+		if got := w.values(); !slices.Equal(got, upTo(10)) {
+			t.Errorf("delivered %v, want 1 to 10", got)
+		}
+	})
+}
+
+// again closes a log and opens it for the next epoch.
+func again(t *testing.T, log *memory.Log) *memory.Log {
+	t.Helper()
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	log, err := log.Reopen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
 }
