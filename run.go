@@ -118,6 +118,7 @@ func (d *Definition) Run(ctx context.Context, o Options) (Summary, error) {
 type Run struct {
 	engine *engine.Run
 	log    journal.Log
+	logger *slog.Logger
 	id     string
 	dir    string
 	epoch  uint64
@@ -144,7 +145,7 @@ func (d *Definition) Start(ctx context.Context, o Options) (*Run, error) {
 	if h.FS != nil {
 		ctx = vfs.With(ctx, h.FS)
 	}
-	r := &Run{log: p.log, id: p.manifest.Run, dir: p.dir, cause: func() error {
+	r := &Run{log: p.log, logger: p.logger, id: p.manifest.Run, dir: p.dir, cause: func() error {
 		if ctx.Err() == nil {
 			return nil
 		}
@@ -222,7 +223,11 @@ func (r *Run) finish() {
 		Status: Status(res.Status), Run: r.id, Dir: r.dir, Epoch: r.epoch,
 		In: res.In, Out: res.Out, Dead: res.Dead, Reason: res.Reason, Stage: res.Stage, Took: res.Took,
 	}
-	if closing := r.log.Close(); err == nil && closing != nil {
+	switch closing := r.log.Close(); {
+	case closing == nil || err != nil:
+	case r.summary.Status == Completed: // that is durable; what was left to do is tidying
+		r.logger.Warn("the log was not closed well", slog.String("run", r.id), slog.Any("error", closing))
+	default:
 		err = fmt.Errorf("close the log: %w", closing)
 	}
 	if cause := r.cause(); err == nil && cause != nil && r.summary.Status == Cancelled {
