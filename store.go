@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -42,11 +43,25 @@ func openStore(o Options, flow string) (*store, error) {
 	if err := vfs.EnsureDir(s.fsys, data, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	if err := vfs.WriteFileAtomic(s.fsys, filepath.Join(data, ".gitignore"), []byte("*\n"), 0o600); err != nil {
+	if err := ignore(s.fsys, filepath.Join(data, ".gitignore")); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	o.Logger.Info("created data directory", slog.String("dir", data))
 	return s, nil
+}
+
+// ignore tells git to pass over the data directory. Flows that start at once may
+// all try; the first writes it.
+func ignore(fsys vfs.FS, name string) error {
+	f, err := fsys.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte("*\n"))
+	return errors.Join(err, f.Close())
 }
 
 // find returns the run to go on with, "" to start a new one.
