@@ -91,4 +91,3 @@ func open(t *testing.T) int {
 }
 
 func none[T any](context.Context, T) error { return nil }
-
