@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weirflow/weir/internal/credit"
 	"github.com/weirflow/weir/internal/engine"
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/plan"
@@ -159,7 +160,7 @@ func (d *Definition) Start(ctx context.Context, o Options) (*Run, error) {
 			Observer:   o.Observer.engine(),
 			Checkpoint: engine.Checkpoint{Bytes: o.CheckpointBytes, Every: o.CheckpointEvery},
 			Manual:     o.Manual,
-			Window:     engine.Window{Records: h.Window}, Batch: h.Batch, Paranoid: h.Paranoid,
+			Window:     credit.Window{Records: uint64(max(0, h.Window))}, Batch: h.Batch, Paranoid: h.Paranoid,
 		})
 	}
 	if err != nil {

@@ -2,18 +2,19 @@
 // journal, pure.
 //
 // A [Port] knows how far its writer has appended and how far each reader has
-// consumed, both as cursors; what an edge uses of its [Window] is the
-// difference, so credit cannot leak. A writer may append while every edge that
-// counts uses less than its window; one transition may thus overshoot. The
-// slowest reader governs. Control never asks.
+// consumed; what an edge uses of its [Window] is the difference, so credit cannot
+// leak. A writer may append while every edge that counts uses less than its
+// window; one transition may thus overshoot. The slowest reader governs. Control
+// never asks.
 //
-// Credit bounds memory, not order: the records are on disk. An edge whose
-// reader declines its input is deferred: it neither counts nor keeps batches
-// in memory, is read from segments later, and counts again once its reader
-// accepts input and is within one window of the head. Edges inside a cycle are
-// tracked: they keep batches and do not count.
+// Credit bounds memory, not order: the records are on disk. An edge whose reader
+// declines its input, or is far behind, is deferred: it neither counts nor keeps
+// batches in memory, its reader reads the log later, and counts again once it has
+// read up to within one window of the head.
 //
-// A Port has no lock; whoever owns it guards it.
+// [WaitsFor] says whom a stage waits for in the end.
+//
+// A Port has no lock; whoever owns it guards it. None of its methods allocates.
 package credit
 
 import "fmt"
@@ -24,14 +25,15 @@ const (
 	DefaultBytes   = 8 << 20
 )
 
-// Window limits what an edge may hold. Zero means the default; a window is at
-// least one record and one byte.
+// Window limits what an edge may hold, or says what it holds. As a limit, zero
+// means the default.
 type Window struct {
 	Records uint64
 	Bytes   uint64
 }
 
-func (w Window) orDefault() Window {
+// OrDefault returns the window with its default for what is zero.
+func (w Window) OrDefault() Window {
 	if w.Records == 0 {
 		w.Records = DefaultRecords
 	}
@@ -41,100 +43,81 @@ func (w Window) orDefault() Window {
 	return w
 }
 
-// Cursor is a place in a journal: the sequence reached and the sum of the
-// encoded sizes of the records up to it, from wherever the owner began to
-// count.
-type Cursor struct {
-	Seq   uint64
-	Bytes uint64
-}
-
-// Mode is how an edge takes part.
-type Mode uint8
-
-// The modes.
-const (
-	Enforced Mode = iota // counts
-	Deferred             // does not count and keeps no batches
-	Tracked              // in a cycle: does not count, keeps batches
-)
-
-func (m Mode) String() string {
-	switch m {
-	case Enforced:
-		return "enforced"
-	case Deferred:
-		return "deferred"
-	case Tracked:
-		return "tracked"
-	default:
-		return fmt.Sprintf("mode(%d)", uint8(m))
-	}
-}
-
-// Edge is one reader of a port.
+// Edge is one reader of a port, as it begins.
 type Edge struct {
 	Reader   string // the stage, with its input if it reads the port more than once
 	Window   Window
-	Consumed Cursor // where the reader begins
-	Cycle    bool   // the edge lies inside a cycle: it is tracked
+	Consumed uint64 // last sequence that the reader has consumed
+	Declined bool   // the reader declines the input for now
 }
 
-// Port is the ledger of one journal and its readers.
+// Port is the ledger of one journal and its readers. Edges go by their index in
+// what NewPort was given.
 type Port struct {
-	head  Cursor
+	head  cursor
 	edges []edge
+	waits bool // the writer asked and may not append yet
 }
+
+// cursor is a place in a journal: the sequence reached and the sizes of the
+// records that were appended up to it, from wherever the port began to count.
+type cursor struct{ seq, bytes uint64 }
 
 type edge struct {
 	Edge
-	mode     Mode
-	declines bool
+	consumed cursor
+	deferred bool
 }
 
-// NewPort returns the ledger of a journal whose writer is at head. A reader
-// that is one window or more behind begins deferred. A reader beyond the head
-// is an error.
-func NewPort(head Cursor, edges ...Edge) (*Port, error) {
-	p := &Port{head: head, edges: make([]edge, len(edges))}
+// NewPort returns the ledger of a journal whose writer is at head. A reader that
+// declines, or has not consumed up to the head, begins deferred: the records
+// between are in the log. A reader beyond the head is an error.
+func NewPort(head uint64, edges ...Edge) (*Port, error) {
+	p := &Port{head: cursor{seq: head}, edges: make([]edge, len(edges))}
 	for i, e := range edges {
-		if e.Consumed.Seq > head.Seq {
-			return nil, fmt.Errorf("credit: %s has consumed up to %d, the journal ends at %d", e.Reader, e.Consumed.Seq, head.Seq)
+		if e.Consumed > head {
+			return nil, fmt.Errorf("credit: %s has consumed up to %d, the journal ends at %d", e.Reader, e.Consumed, head)
 		}
-		e.Window = e.Window.orDefault()
-		p.edges[i] = edge{Edge: e}
-		p.edges[i].Consumed.Bytes = min(e.Consumed.Bytes, head.Bytes)
-		switch {
-		case e.Cycle:
-			p.edges[i].mode = Tracked
-		case p.full(i):
-			p.edges[i].mode = Deferred
-		}
+		e.Window = e.Window.OrDefault()
+		p.edges[i] = edge{Edge: e, consumed: cursor{seq: e.Consumed}, deferred: e.Declined || e.Consumed < head}
 	}
 	return p, nil
 }
 
-// Append moves the head after a transition of that many records with that
-// many encoded bytes. It asks nobody: what CanAppend allowed may overshoot,
-// and control is never held.
+// Append moves the head after a transition of that many records with that many
+// encoded bytes. It asks nobody: what Ask allowed may overshoot, and control is
+// never held.
 func (p *Port) Append(records, bytes uint64) {
-	p.head.Seq += records
-	p.head.Bytes += bytes
+	p.head.seq += records
+	p.head.bytes += bytes
 }
 
-// Head returns how far the writer has appended.
-func (p *Port) Head() Cursor { return p.head }
+// Head returns the last sequence appended.
+func (p *Port) Head() uint64 { return p.head.seq }
 
-// Consumed returns how far the reader of the edge has consumed.
-func (p *Port) Consumed(i int) Cursor { return p.edges[i].Consumed }
+// Consumed returns the last sequence that the reader of an edge has consumed.
+func (p *Port) Consumed(i int) uint64 { return p.edges[i].consumed.seq }
 
-// Mode returns how the edge takes part now.
-func (p *Port) Mode(i int) Mode { return p.edges[i].mode }
+// Deferred reports whether an edge neither counts nor keeps batches.
+func (p *Port) Deferred(i int) bool { return p.edges[i].deferred }
 
-// Used returns what the edge holds: appended minus consumed.
+// Declined reports whether the reader of an edge declines its input.
+func (p *Port) Declined(i int) bool { return p.edges[i].Declined }
+
+// Pending reports whether there is input for the reader of an edge, which it does
+// not decline.
+func (p *Port) Pending(i int) bool {
+	e := &p.edges[i]
+	return !e.Declined && e.consumed.seq < p.head.seq
+}
+
+// Used returns what an edge uses of its window: nothing while it is deferred.
 func (p *Port) Used(i int) Window {
-	c := p.edges[i].Consumed
-	return Window{Records: p.head.Seq - c.Seq, Bytes: p.head.Bytes - c.Bytes}
+	e := &p.edges[i]
+	if e.deferred {
+		return Window{}
+	}
+	return Window{Records: p.head.seq - e.consumed.seq, Bytes: p.head.bytes - e.consumed.bytes}
 }
 
 func (p *Port) full(i int) bool {
@@ -142,93 +125,83 @@ func (p *Port) full(i int) bool {
 	return u.Records >= w.Records || u.Bytes >= w.Bytes
 }
 
-// CanAppend reports whether the writer may append a transition, of any size.
-func (p *Port) CanAppend() bool {
-	_, blocked := p.Blocking()
-	return !blocked
+// holds reports whether an edge uses so much that a writer who waits is not woken
+// yet: more than half, so that it does not wake for every record.
+func (p *Port) holds(i int) bool {
+	u, w := p.Used(i), p.edges[i].Window
+	return u.Records > w.Records/2 || u.Bytes > w.Bytes/2
 }
 
-// CanAppend reports whether a stage may append a transition that writes to all
-// these ports.
-func CanAppend(ports ...*Port) bool {
-	for _, p := range ports {
-		if !p.CanAppend() {
-			return false
-		}
+// Ask reports whether the writer may append a transition, of any size. If it may
+// not it waits from now on, until the reader whose Consume or Decline
+// reports it wakes it; it may ask again before.
+func (p *Port) Ask() bool {
+	p.waits = false
+	for i := range p.edges {
+		p.waits = p.waits || p.full(i)
 	}
-	return true
+	return !p.waits
 }
 
-// Blocking returns the edge that holds the writer and whether there is one:
-// of those whose window is used up, the one whose reader is farthest behind.
+// Blocking returns the edge that holds a writer who waits, and whether there is
+// one: of those that hold it, the one whose reader is farthest behind.
 func (p *Port) Blocking() (int, bool) {
 	slowest := -1
 	for i := range p.edges {
-		if p.edges[i].mode == Enforced && p.full(i) &&
-			(slowest < 0 || p.edges[i].Consumed.Seq < p.edges[slowest].Consumed.Seq) {
+		if p.waits && p.holds(i) && (slowest < 0 || p.edges[i].consumed.seq < p.edges[slowest].consumed.seq) {
 			slowest = i
 		}
 	}
 	return slowest, slowest >= 0
 }
 
-// Consume moves the cursor of an edge's reader and reports whether the writer,
-// if it waits, is to be woken: it had no credit on this port and has now. A
-// cursor that goes back or beyond the head is an error and changes nothing.
-func (p *Port) Consume(i int, to Cursor) (wake bool, err error) {
+// Consume says that the reader of an edge has consumed up to a sequence, and how
+// many of the bytes appended that was; bytes that it read from the log are none.
+// It reports whether to wake the writer. A sequence that goes back or beyond the
+// head is a broken invariant of the caller: Consume panics.
+func (p *Port) Consume(i int, to, bytes uint64) (wake bool) {
 	e := &p.edges[i]
-	if to.Seq < e.Consumed.Seq || to.Seq > p.head.Seq {
-		return false, fmt.Errorf("credit: %s moves its cursor from %d to %d, the journal ends at %d", e.Reader, e.Consumed.Seq, to.Seq, p.head.Seq)
+	if to < e.consumed.seq || to > p.head.seq {
+		panic(fmt.Sprintf("credit: %s moves its cursor from %d to %d, the journal ends at %d", e.Reader, e.consumed.seq, to, p.head.seq))
 	}
-	could := p.CanAppend()
-	// Sizes are advice: whatever the reader counted, it holds nothing when it
-	// is at the head, and never less than nothing.
-	to.Bytes = min(max(to.Bytes, e.Consumed.Bytes), p.head.Bytes)
-	if to.Seq == p.head.Seq {
-		to.Bytes = p.head.Bytes
+	e.consumed.seq = to
+	// Sizes are advice: whatever the reader counted, it holds nothing when it is at
+	// the head, and never less than nothing.
+	e.consumed.bytes += min(bytes, p.head.bytes-e.consumed.bytes)
+	if to == p.head.seq {
+		e.consumed.bytes = p.head.bytes
 	}
-	e.Consumed = to
-	p.rejoin(i)
-	return !could && p.CanAppend(), nil
+	return p.wake()
 }
 
-// Decline says that the reader declines the input of this edge for now. The
-// edge is deferred; the result is as that of Consume. A tracked edge stays
-// tracked.
+// Decline says that the reader declines the input of an edge for now, or for
+// good. The edge is deferred. It reports whether to wake the writer.
 func (p *Port) Decline(i int) (wake bool) {
-	could := p.CanAppend()
 	e := &p.edges[i]
-	e.declines = true
-	if e.mode == Enforced {
-		e.mode = Deferred
-	}
-	return !could && p.CanAppend()
+	e.Declined, e.deferred = true, true
+	return p.wake()
 }
 
-// Accept says that the reader takes the input of this edge again. It counts
-// from now on if the reader is within one window of the head, otherwise as
-// soon as it is.
-func (p *Port) Accept(i int) {
-	p.edges[i].declines = false
-	p.rejoin(i)
-}
-
-func (p *Port) rejoin(i int) {
+// Accept says that the reader takes the input of an edge again, and has read up to
+// a sequence. A deferred edge that has read up to within one window of the head
+// counts from now on, and its batches are kept: the result. Otherwise the reader
+// reads on in the log and calls Accept again.
+func (p *Port) Accept(i int, read uint64) bool {
 	e := &p.edges[i]
-	if e.mode == Deferred && !e.declines && !p.full(i) {
-		e.mode = Enforced
+	e.Declined = false
+	if e.deferred && read <= p.head.seq && p.head.seq-read <= e.Window.Records {
+		e.deferred, e.consumed.bytes = false, p.head.bytes
 	}
+	return !e.deferred
 }
 
-// KeepFrom returns the first sequence whose batch must stay in memory: the
-// next one of the slowest reader that is not deferred. Without such a reader
-// it is the next one of the writer.
-func (p *Port) KeepFrom() uint64 {
-	from := p.head.Seq
-	for i := range p.edges {
-		if p.edges[i].mode != Deferred {
-			from = min(from, p.edges[i].Consumed.Seq)
-		}
+func (p *Port) wake() bool {
+	if !p.waits {
+		return false
 	}
-	return from + 1
+	if _, held := p.Blocking(); held {
+		return false
+	}
+	p.waits = false
+	return true
 }

@@ -123,7 +123,7 @@ func (f *flow) run(w credit.Window, seed uint64, deferral bool) error {
 				}
 			}
 		}
-		p, err := credit.NewPort(credit.Cursor{}, edges...)
+		p, err := credit.NewPort(0, edges...)
 		if err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ type sim struct {
 }
 
 func (s *sim) available(in input) bool {
-	return s.ports[in.stage].Consumed(in.edge).Seq < s.ports[in.stage].Head().Seq
+	return s.ports[in.stage].Consumed(in.edge) < s.ports[in.stage].Head()
 }
 
 func (s *sim) over(in input) bool { return s.ended[in.stage] && !s.available(in) }
@@ -198,7 +198,7 @@ func (s *sim) step(i int) bool {
 			s.end(i)
 			return true
 		}
-		if !port.CanAppend() {
+		if !port.Ask() {
 			return false
 		}
 		s.taken[i]++
@@ -211,7 +211,7 @@ func (s *sim) step(i int) bool {
 		in := n.inputs[k]
 		from := s.ports[in.stage]
 		if wanted {
-			from.Accept(in.edge)
+			from.Accept(in.edge, from.Consumed(in.edge))
 		} else if s.deferral && from.Decline(in.edge) {
 			s.awake[in.stage] = true
 		}
@@ -224,17 +224,12 @@ func (s *sim) step(i int) bool {
 		s.end(i) // control does not wait for credit
 		return true
 	}
-	if len(can) == 0 || !port.CanAppend() {
+	if len(can) == 0 || !port.Ask() {
 		return false
 	}
 	in := n.inputs[can[s.rng.IntN(len(can))]]
 	from := s.ports[in.stage]
-	at := from.Consumed(in.edge)
-	wake, err := from.Consume(in.edge, credit.Cursor{Seq: at.Seq + 1, Bytes: at.Bytes + 1})
-	if err != nil {
-		panic(err)
-	}
-	if wake {
+	if from.Consume(in.edge, from.Consumed(in.edge)+1, 1) {
 		s.awake[in.stage] = true
 	}
 	s.append(i, n.fanout[s.taken[i]%len(n.fanout)])

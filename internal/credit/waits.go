@@ -43,6 +43,19 @@ func (c Chain) String() string {
 	return b.String()
 }
 
+// Stages returns the stages of the chain in order, End last; one that closes a
+// circle is not repeated.
+func (c Chain) Stages() []string {
+	var out []string
+	for _, w := range c.Waits {
+		out = append(out, w.Stage)
+	}
+	if c.Cycle {
+		return out
+	}
+	return append(out, c.End)
+}
+
 // WaitsFor follows the waits from a stage to the nearest stage that waits for
 // nobody: that one is to be looked at. If there is none, every chain from the
 // stage closes a circle, and the first such chain is returned. Among equals

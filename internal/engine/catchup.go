@@ -12,40 +12,22 @@ import (
 // A catchup reads the journal of an edge from the log: because its reader
 // declined it so far, or because an epoch began with the reader behind.
 type catchup struct {
-	in      journal.Reader            // nil until it is needed
-	placed  *journal.TransitionReader // over in
-	joining bool                      // the edge is live again; read up to liveFrom
-}
-
-// deferred makes the edge one that its reader does not read for now: it takes no
-// memory and no credit. Called before the writer runs.
-func (e *edge) deferred() {
-	e.live = false
-	e.counts.Store(false)
-	e.behind = &catchup{}
-}
-
-// follow begins to read a deferred edge.
-func (e *edge) follow() {
-	if e.behind == nil {
-		e.deferred()
-	}
+	in     journal.Reader            // nil until it is needed
+	placed *journal.TransitionReader // over in
+	upTo   uint64                    // the edge is live again, its queue begins behind this; not before joins
+	joins  bool
 }
 
 // catchUp reads the log until there is a batch, and rejoins the writer once the
 // reader is within one window of it.
 func (e *edge) catchUp(at mark) error {
 	c := e.behind
-	if !c.joining {
-		e.mu.Lock()
-		if e.head-e.tail <= uint64(e.window.Records) {
-			c.joining, e.live, e.liveFrom = true, true, e.head+1
-			e.consumedBytes.Store(e.appendedBytes.Load())
-			e.counts.Store(true)
-		}
-		e.mu.Unlock()
+	if !c.joins {
+		e.port.mu.Lock()
+		c.joins, c.upTo = e.port.credit.Accept(e.at, e.tail), e.port.credit.Head()
+		e.port.mu.Unlock()
 	}
-	if c.joining && e.tail+1 >= e.liveFrom {
+	if c.joins && e.tail >= c.upTo {
 		return e.rejoin(at)
 	}
 	if c.in == nil {

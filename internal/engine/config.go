@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/weirflow/weir/internal/credit"
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/recovery"
@@ -25,8 +26,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Observer is told what happens.
 	Observer Observer
-	// Window is the credit of every edge.
-	Window Window
+	// Window is the credit of every edge. Zero means 8,192 records and 8 MiB.
+	Window credit.Window
 	// Checkpoint says how much must be read again after a crash at most.
 	Checkpoint Checkpoint
 	// Stall is how long pending input may make no progress before it is reported.
@@ -43,10 +44,6 @@ type Config struct {
 	// 1,024.
 	Batch int
 }
-
-// A Window is how much a writer may be ahead of a reader. Zero means 8,192
-// records and 8 MiB.
-type Window struct{ Records, Bytes int }
 
 // A Checkpoint says when a stage takes one: after so much log, or so much time
 // with anything new. Zero means 16 MiB and 30 seconds.
@@ -107,8 +104,7 @@ func (c *Config) defaults() {
 			*v = d
 		}
 	}
-	orInt(&c.Window.Records, 8192)
-	orInt(&c.Window.Bytes, 8<<20)
+	c.Window = c.Window.OrDefault()
 	orInt(&c.Batch, turnRecords)
 	if c.Checkpoint.Bytes <= 0 {
 		c.Checkpoint.Bytes = 16 << 20

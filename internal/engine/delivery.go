@@ -76,17 +76,14 @@ func (w *sink) flushDue() time.Time { return w.since.Add(w.s.node.Flush) }
 // of credit.
 func (w *sink) overfull() bool {
 	c := &w.s.run.c
-	return 2*w.heldN >= c.Window.Records || 2*w.heldBytes >= int64(c.Window.Bytes)
+	return 2*w.heldN >= c.Window.Records || 2*w.heldBytes >= c.Window.Bytes
 }
 
 // anyEnded reports whether an input has come to its end: nothing more will come
 // to wait for.
 func (s *stage) anyEnded() bool {
 	for _, e := range s.inputs {
-		e.mu.Lock()
-		end := e.end.kind
-		e.mu.Unlock()
-		if end == 0 {
+		if e.port.ending().kind == 0 {
 			return false
 		}
 	}

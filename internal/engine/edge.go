@@ -1,9 +1,6 @@
 package engine
 
 import (
-	"sync"
-	"sync/atomic"
-
 	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/wire"
@@ -11,44 +8,26 @@ import (
 )
 
 // An edge is one stage reading one port. The writer's goroutine pushes batches,
-// the reader's takes them; what they share is behind mu or atomic.
+// the reader's takes them; what they share belongs to the outlet, behind its mutex.
 //
-// An edge is live while the writer leaves batches in its queue. Otherwise its
-// reader declines them, or is far behind: then nothing is queued, nothing counts
-// against the writer's credit, and the reader reads the log (catchup.go).
+// An edge is live while the writer leaves batches in its queue. Otherwise it is
+// deferred: its reader declines it, or is far behind. Then nothing is queued,
+// nothing counts against the writer's credit, and the reader reads the log
+// (catchup.go).
 type edge struct {
 	journal string // "stage.port"
 	name    string // "stage.port→reader", unique in the run
 	from    *stage
 	to      *stage
-	port    *plan.Port
+	port    *outlet
+	at      int // index among the readers of port
 	spec    *plan.Input
 	input   int // index among the reader's inputs
-	window  Window
 
-	// Credit is derived: what was appended less what was consumed.
-	appended      atomic.Uint64 // last sequence; the writer stores
-	consumed      atomic.Uint64 // last sequence; the reader stores
-	appendedBytes atomic.Int64
-	consumedBytes atomic.Int64
-	counts        atomic.Bool // the edge is live and its reader has not ended
-	blocked       atomic.Bool // the writer waits for credit here
-
-	mu       sync.Mutex // guards the next five; never held in a wait
-	queue    []*plan.Batch
-	live     bool
-	liveFrom uint64 // first sequence that was or will be queued
-	head     uint64 // last sequence placed
-	end      ending // set by the writer after its last batch
+	queue []*plan.Batch // guarded by port.mu
+	fed   bool          // the batch that was pushed last is queued; the writer's
 
 	reader // the reader's goroutine only
-}
-
-// An ending is the writer's last word on a journal in this epoch.
-type ending struct {
-	kind   journal.EndKind // zero while open
-	count  uint64
-	digest uint64
 }
 
 // A reader is the side of an edge that belongs to the reader's goroutine.
@@ -71,100 +50,23 @@ type reader struct {
 type held struct {
 	raw   *plan.Batch // as the port had it
 	batch *plan.Batch // as the handler wants it
-	bytes int64       // what it counts for credit
+	bytes uint64      // what it counts for credit
 }
 
 // A mark is a place in reader.local.
 type mark struct{ batch, record int }
 
-// push gives the reader a batch that was placed.
-func (e *edge) push(b *plan.Batch) {
-	if tamper != nil {
-		if b = tamper(e.name, b); b == nil {
-			return
-		}
-	}
-	e.mu.Lock()
-	e.head = b.Last()
-	live := e.live
-	if live {
-		e.queue = append(e.queue, b)
-	}
-	e.mu.Unlock()
-	e.appended.Store(b.Last())
-	if live {
-		e.appendedBytes.Add(int64(len(b.Raw)))
-		e.to.mail.poke()
-	}
-}
-
-// tamper lets a test alter what passes from writer to reader.
-var tamper func(edge string, b *plan.Batch) *plan.Batch
-
-// finish tells the reader that no batch follows in this epoch.
-func (e *edge) finish(end ending) {
-	e.mu.Lock()
-	e.end = end
-	e.mu.Unlock()
-	e.to.mail.poke()
-}
-
-// used is how much of its credit the writer has used; zero where it needs none.
-func (e *edge) used() (records uint64, bytes int64) {
-	if !e.counts.Load() {
-		return 0, 0
-	}
-	c, a := e.consumed.Load(), e.appended.Load()
-	if a < c { // between two loads
-		return 0, 0
-	}
-	return a - c, max(0, e.appendedBytes.Load()-e.consumedBytes.Load())
-}
-
-// full reports whether the writer has no credit, and has it woken when it gets
-// some. Called by the writer.
-func (e *edge) full() bool {
-	if !e.over() {
-		return false
-	}
-	e.blocked.Store(true)
-	if e.over() {
-		return true
-	}
-	e.blocked.Store(false)
-	return false
-}
-
-func (e *edge) over() bool {
-	records, bytes := e.used()
-	return records >= uint64(e.window.Records) || bytes >= int64(e.window.Bytes)
-}
-
-// release wakes a writer without credit once half of it is back. Called by the
-// reader after it consumed.
-func (e *edge) release() {
-	if !e.blocked.Load() {
-		return
-	}
-	records, bytes := e.used()
-	if 2*records > uint64(e.window.Records) || 2*bytes > int64(e.window.Bytes) {
-		return
-	}
-	if e.blocked.Swap(false) {
-		e.from.mail.poke()
-	}
-}
-
 // shut says that the reader reads no more in this epoch: the writer goes on
 // without it.
 func (e *edge) shut() {
-	e.mu.Lock()
-	e.live, e.queue = false, nil
-	e.mu.Unlock()
-	e.counts.Store(false)
 	e.local, e.done, e.work = nil, mark{}, mark{}
 	e.behind.close()
-	if e.blocked.Swap(false) {
+	o := e.port
+	o.mu.Lock()
+	e.queue = nil
+	wake := o.credit.Decline(e.at)
+	o.mu.Unlock()
+	if wake {
 		e.from.mail.poke()
 	}
 }
@@ -178,14 +80,14 @@ func (e *edge) fill(at mark) error {
 		return e.catchUp(at)
 	}
 	had := len(e.local)
-	e.mu.Lock()
+	e.port.mu.Lock()
 	queue := e.queue
 	for _, b := range queue {
-		e.local = append(e.local, held{raw: b, bytes: int64(len(b.Raw))})
+		e.local = append(e.local, held{raw: b, bytes: uint64(len(b.Raw))})
 	}
 	clear(queue)
 	e.queue = queue[:0]
-	e.mu.Unlock()
+	e.port.mu.Unlock()
 	for i := had; i < len(e.local); i++ {
 		if err := e.adopt(&e.local[i]); err != nil {
 			return err
@@ -236,7 +138,7 @@ func (e *edge) settle() {
 	if e.done == e.work {
 		return
 	}
-	var bytes int64
+	var bytes uint64
 	for i := range e.work.batch {
 		bytes += e.local[i].bytes
 		e.cursor = e.local[i].raw.Last()
@@ -253,11 +155,14 @@ func (e *edge) settle() {
 	e.local = e.local[:rest]
 	e.done = mark{record: e.work.record}
 	e.work = e.done
-	e.consumed.Store(e.cursor)
-	if bytes > 0 {
-		e.consumedBytes.Add(bytes)
+	e.consume(bytes)
+}
+
+// consume gives the writer credit back for everything up to the cursor.
+func (e *edge) consume(bytes uint64) {
+	if e.port.consume(e.at, e.cursor, bytes) {
+		e.from.mail.poke()
 	}
-	e.release()
 }
 
 // accountFor adds a batch to the reader's side of the contract and compares the two
@@ -321,8 +226,8 @@ func (e *edge) ended() (ending, bool) {
 	if e.saw != 0 || e.behind != nil || e.work.batch < len(e.local) {
 		return ending{}, false
 	}
-	e.mu.Lock()
-	end, rest := e.end, len(e.queue)
-	e.mu.Unlock()
+	e.port.mu.Lock()
+	end, rest := e.port.end, len(e.queue)
+	e.port.mu.Unlock()
 	return end, end.kind != 0 && rest == 0
 }

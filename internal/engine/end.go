@@ -83,9 +83,7 @@ func (s *stage) authorEOF(as supervise.Ending) error {
 
 func (s *stage) publishEnds(kind journal.EndKind) {
 	for _, p := range s.ports {
-		for _, e := range p.edges {
-			e.finish(ending{kind: kind, count: p.count, digest: p.digest})
-		}
+		p.finish(ending{kind: kind, count: p.count, digest: p.digest})
 	}
 }
 

@@ -217,7 +217,7 @@ func TestTableIsReadFirst(t *testing.T) {
 			}, "rows", "stream")
 			join.node.Inputs[0].Role = plan.TableAtEnd
 			b.sink("out", w, "join")
-			wait(t, start(t, b, log, func(c *engine.Config) { c.Window.Records = window }), evidence.Completed)
+			wait(t, start(t, b, log, func(c *engine.Config) { c.Window.Records = uint64(window) }), evidence.Completed)
 			if early > 0 || !slices.Equal(w.values(), upTo(500)) {
 				t.Errorf("window %d: %d records early, delivered %d", window, early, len(w.values()))
 			}

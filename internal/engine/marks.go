@@ -87,14 +87,14 @@ func (w *sink) reconcile(stored string) error {
 // has read any.
 func (e *edge) jump(to uint64) {
 	e.cursor, e.tail = to, to
-	e.consumed.Store(to)
+	e.consume(0)
 }
 
 // contains checks that the log has the record that a mark names.
 func (s *stage) contains(e *edge, at reached) error {
-	e.mu.Lock()
-	head := e.head
-	e.mu.Unlock()
+	e.port.mu.Lock()
+	head := e.port.credit.Head()
+	e.port.mu.Unlock()
 	refuse := func(why string) error {
 		return &MarkError{Stage: s.name, Journal: e.journal, Seq: at.Seq, Reason: why}
 	}

@@ -101,7 +101,7 @@ func (p *pipeline) settled() bool {
 	return true
 }
 
-// quiet reports whether every stage rests and no edge holds anything.
+// quiet reports whether every stage rests and no input is pending.
 func (r *Run) quiet() bool {
 	for _, s := range r.stages {
 		if !s.ended && !s.resting.Load() && !supervise.StageState(s.state.Load()).Terminal() {
@@ -109,7 +109,7 @@ func (r *Run) quiet() bool {
 		}
 	}
 	for _, e := range r.edges {
-		if records, _ := e.used(); records > 0 {
+		if e.standing().pending {
 			return false
 		}
 	}

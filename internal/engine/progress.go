@@ -53,8 +53,9 @@ func (r *Run) Snapshot() Progress {
 			sp.State = supervise.StageDrained.String()
 		}
 		for _, e := range s.inputs {
-			used, _ := e.used()
-			sp.InFlight += used
+			if at := e.standing(); at.pending {
+				sp.InFlight += at.appended - at.consumed
+			}
 		}
 		if sp.InFlight > 0 {
 			sp.Lag = now.Sub(time.Unix(0, s.lastPlace.Load()))
@@ -62,20 +63,19 @@ func (r *Run) Snapshot() Progress {
 		p.Stages = append(p.Stages, sp)
 	}
 	for _, e := range r.edges {
-		used, bytes := e.used()
+		at := e.standing()
 		p.Edges = append(p.Edges, EdgeProgress{
-			Journal: e.journal, Reader: e.to.name, Appended: e.appended.Load(), Consumed: e.consumed.Load(),
-			Used: used, UsedBytes: bytes, Deferred: !e.counts.Load(),
-			Health: r.health(e, now).String(),
+			Journal: e.journal, Reader: e.to.name, Appended: at.appended, Consumed: at.consumed,
+			Used: at.used.Records, UsedBytes: int64(at.used.Bytes), Deferred: at.deferred,
+			Health: r.health(e, at.pending, now).String(),
 		})
 	}
 	return p
 }
 
 // health classifies an edge.
-func (r *Run) health(e *edge, now time.Time) contract.Health {
-	used, _ := e.used()
-	return contract.Liveness(used > 0, r.since(e), now, r.c.Stall)
+func (r *Run) health(e *edge, pending bool, now time.Time) contract.Health {
+	return contract.Liveness(pending, r.since(e), now, r.c.Stall)
 }
 
 // since is when the reader of an edge last placed something, at the earliest when

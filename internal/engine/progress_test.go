@@ -29,7 +29,7 @@ func TestCreditBoundsWhatIsInFlight(t *testing.T) {
 			b.sink("fast", fast, "inc")
 			s := b.sink("slow", slow, "inc")
 			s.refuse = func(ctx context.Context, _ int, _ []int64) error { return slowly(ctx, 0) }
-			r := start(t, b, log, func(c *engine.Config) { c.Window.Records, c.Batch = window, 10 })
+			r := start(t, b, log, func(c *engine.Config) { c.Window.Records, c.Batch = uint64(window), 10 })
 			for range 20 {
 				time.Sleep(soon)
 				for _, e := range r.Snapshot().Edges {
@@ -137,6 +137,45 @@ func TestStallIsReported(t *testing.T) {
 			t.Errorf("health %s", h)
 		}
 		close(release)
+		wait(t, r, evidence.Completed)
+	})
+}
+
+// An edge that is read from the log is watched, too: when its reader makes
+// no progress that is reported, though the writer has all its credit.
+func TestStallOfAReaderFarBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newLog(memory.Options{})
+		stuck := make(chan struct{})
+		flow := func(refuse func(ctx context.Context, _ int, _ []int64) error) *build {
+			b := newBuild()
+			b.source("numbers", 1, upTo(20)...)
+			b.sink("out", &world{}, "numbers").refuse = refuse
+			return b
+		}
+		r := start(t, flow(func(ctx context.Context, _ int, _ []int64) error { <-ctx.Done(); return ctx.Err() }), log)
+		synctest.Wait()
+		if err := r.Cancel(); err != nil {
+			t.Fatal(err)
+		}
+		_ = log.Close()
+		log, err := log.Reopen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stalled atomic.Value
+		r = start(t, flow(func(context.Context, int, []int64) error { <-stuck; return nil }), log, func(c *engine.Config) {
+			c.Window.Records, c.Batch, c.Stall = 2, 1, time.Minute
+			c.Observer.Stalled = func(edge string, chain []string) { stalled.Store(edge + " " + strings.Join(chain, " ")) }
+		})
+		time.Sleep(3 * time.Minute)
+		if got := stalled.Load(); got != "numbers.out→out out" {
+			t.Errorf("reported %v", got)
+		}
+		if e := r.Snapshot().Edges[0]; e.Used != 0 || !e.Deferred || e.Health != "stalled" {
+			t.Errorf("edge %+v", e)
+		}
+		close(stuck)
 		wait(t, r, evidence.Completed)
 	})
 }

@@ -198,7 +198,7 @@ func (d schedule) drive(t *testing.T, s shape) error {
 			fatal = log.Head() + journal.LSN(now.dies)
 		}
 		r := start(t, s.build(worlds), log, func(c *engine.Config) {
-			c.Window.Records, c.Batch, c.Checkpoint.Bytes, c.Paranoid = d.window, d.batch, d.checkpoint, true
+			c.Window.Records, c.Batch, c.Checkpoint.Bytes, c.Paranoid = uint64(d.window), d.batch, d.checkpoint, true
 		})
 		if now.stops {
 			for range now.later {

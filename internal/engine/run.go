@@ -143,6 +143,13 @@ func (r *Run) build() error {
 		}
 	}
 	for _, s := range r.stages {
+		for _, o := range s.ports {
+			if err := o.open(r.c.Window); err != nil {
+				return fmt.Errorf("stage %s, port %s: %w", s.name, o.Name, err)
+			}
+		}
+	}
+	for _, s := range r.stages {
 		if err := r.rulesFor(s); err != nil {
 			return fmt.Errorf("stage %s: %w", s.name, err)
 		}
@@ -181,6 +188,9 @@ func (r *Run) newStage(n *plan.Node) (*stage, error) {
 		o := &outlet{Port: p, tally: tally{port: p.Name}, journal: n.Name + "." + p.Name}
 		if at != nil {
 			o.resume(at)
+		}
+		if s.ended {
+			o.end = ending{kind: journal.Natural, count: o.count, digest: o.digest}
 		}
 		s.ports = append(s.ports, o)
 		if p == n.Dead {
@@ -232,7 +242,7 @@ func (r *Run) newEdge(to *stage, input int, in *plan.Input) error {
 		return fmt.Errorf("stage %s has no port %d", from.name, in.From.Port)
 	}
 	e := &edge{
-		journal: port.journal, from: from, to: to, port: port.Port, spec: in, input: input, window: r.c.Window,
+		journal: port.journal, from: from, to: to, port: port, at: len(port.edges), spec: in, input: input,
 	}
 	e.name = e.journal + "→" + to.name
 	if to.inputOf(e.journal) >= 0 {
@@ -242,20 +252,9 @@ func (r *Run) newEdge(to *stage, input int, in *plan.Input) error {
 		c := at.Cursors[e.journal]
 		e.cursor, e.saw = c.Seq, c.End
 	}
-	e.tail, e.head = e.cursor, port.count
-	e.appended.Store(e.head)
-	e.consumed.Store(e.cursor)
-	if from.ended {
-		e.end = ending{kind: journal.Natural, count: port.count, digest: port.digest}
-	}
-	switch {
-	case to.ended:
+	e.tail = e.cursor
+	if to.ended {
 		e.saw = journal.Natural
-	case e.cursor < e.head || (in.Role != plan.TableAtEnd && to.hydratesFirst()):
-		e.deferred()
-	default:
-		e.live, e.liveFrom = true, e.head+1
-		e.counts.Store(true)
 	}
 	if w, ok := to.worker.(*sink); ok {
 		w.accounts = append(w.accounts, contract.NewDelivery(e.subject(), e.cursor))

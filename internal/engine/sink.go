@@ -29,8 +29,8 @@ type sink struct {
 	closed  bool
 
 	held      []piece              // delivered, not flushed
-	heldN     int                  // records in held
-	heldBytes int64                //
+	heldN     uint64               // records in held
+	heldBytes uint64               //
 	results   []delivered          // of held, in the same order
 	since     time.Time            // when the oldest of held was delivered
 	drafts    []evidence.Receipt   // of the open transition
@@ -172,8 +172,8 @@ func (w *sink) delivered(j *job) error {
 		}
 		w.held = append(w.held, j.pieces[i])
 		w.results = append(w.results, r)
-		w.heldN += j.pieces[i].to - j.pieces[i].from
-		w.heldBytes += int64(len(j.pieces[i].batch.Raw))
+		w.heldN += uint64(j.pieces[i].to - j.pieces[i].from)
+		w.heldBytes += uint64(len(j.pieces[i].batch.Raw))
 	}
 	if !w.out.holds {
 		return w.settle(j)

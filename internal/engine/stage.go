@@ -119,16 +119,6 @@ type worker interface {
 	idle() bool
 }
 
-// An outlet is one port of a stage with its readers.
-type outlet struct {
-	*plan.Port
-	tally
-	journal string // "stage.port"
-	edges   []*edge
-	output  journal.Output // sealed in the open transition
-	batch   *plan.Batch    // of output; nil if nothing was written
-}
-
 // loop is the stage's goroutine.
 func (s *stage) loop() {
 	defer close(s.done)
@@ -326,13 +316,7 @@ func (s *stage) perform(a supervise.Action, step *supervise.StageStep) error {
 		s.run.tell(supervise.PipelineInput{Event: supervise.SourceReady, Name: s.name})
 	case supervise.ReportRunning:
 		s.run.tell(supervise.PipelineInput{Event: supervise.StageRuns, Name: s.name})
-	case supervise.BeginHydration: // the other inputs are deferred since the stage was built
-	case supervise.EndHydration:
-		for _, e := range s.inputs {
-			if e.saw == 0 {
-				e.follow()
-			}
-		}
+	case supervise.BeginHydration, supervise.EndHydration: // declines says which inputs are read
 	case supervise.BeginReading, supervise.ResumeReading:
 		s.worker.read()
 	case supervise.PauseReading:
@@ -380,10 +364,7 @@ func (s *stage) restore() error {
 	}
 	for i, e := range s.inputs {
 		if e.saw != 0 {
-			e.mu.Lock()
-			end := e.end
-			e.mu.Unlock()
-			s.judge(transportGate(e), e.judge(end), true, true, "")
+			s.judge(transportGate(e), e.judge(e.port.ending()), true, true, "")
 			s.raise(supervise.StageInput{Event: supervise.EndOfInput, Input: i, Ending: supervise.Ending(e.saw)})
 		}
 	}

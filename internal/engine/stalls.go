@@ -1,11 +1,10 @@
 package engine
 
 import (
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/weirflow/weir/internal/contract"
+	"github.com/weirflow/weir/internal/credit"
 )
 
 // stalls is what the pipeline knows of edges that make no progress.
@@ -25,13 +24,12 @@ func (st *stalls) look(r *Run, now time.Time) time.Time {
 	st.next = time.Time{}
 	soonest := time.Duration(0)
 	for _, e := range r.edges {
-		used, _ := e.used()
-		since := r.since(e)
-		stalled := contract.Liveness(used > 0, since, now, r.c.Stall) >= contract.Suspect
+		pending, since := e.standing().pending, r.since(e)
+		stalled := contract.Liveness(pending, since, now, r.c.Stall) >= contract.Suspect
 		if stalled != st.told[e] {
 			st.tell(r, e, stalled)
 		}
-		if d := contract.NextLook(used > 0, since, now, r.c.Stall); d > 0 && (soonest == 0 || d < soonest) {
+		if d := contract.NextLook(pending, since, now, r.c.Stall); d > 0 && (soonest == 0 || d < soonest) {
 			soonest = d
 		}
 	}
@@ -58,8 +56,9 @@ func (st *stalls) tell(r *Run, e *edge, stalled bool) {
 	st.told[e] = stalled
 	var chain []string
 	if stalled {
-		chain = r.waitsFor(e)
-		r.log.Warn("an edge makes no progress", attr("edge", e.name), attr("waits_for", strings.Join(chain, " waits for ")))
+		why := credit.WaitsFor(e.to.name, r.waits())
+		chain = why.Stages()
+		r.log.Warn("an edge makes no progress", attr("edge", e.name), attr("waits", why.String()))
 	} else {
 		r.log.Info("an edge makes progress again", attr("edge", e.name))
 	}
@@ -68,21 +67,26 @@ func (st *stalls) tell(r *Run, e *edge, stalled bool) {
 	}
 }
 
-// waitsFor follows from the reader of a stalled edge the edges that it has no
-// credit on, to the stage that holds everything up.
-func (r *Run) waitsFor(e *edge) []string {
-	var chain []string
-	for s := e.to; s != nil && !slices.Contains(chain, s.name); {
-		chain = append(chain, s.name)
-		var next *stage
-		for _, p := range s.ports {
-			for _, out := range p.edges {
-				if out.blocked.Load() && next == nil {
-					next = out.to
-				}
+// waits lists whom each stage waits for: the readers that hold it, or else, if
+// there is nothing that it could read, the writers that have not ended.
+func (r *Run) waits() []credit.Wait {
+	var all []credit.Wait
+	for _, s := range r.stages {
+		held := false
+		for _, o := range s.ports {
+			if e := o.blocking(); e != nil {
+				held = true
+				all = append(all, credit.Wait{Stage: s.name, On: e.to.name, Edge: e.name, Why: credit.ForCredit})
 			}
 		}
-		s = next
+		if held || s.pendingInput() {
+			continue
+		}
+		for _, e := range s.inputs {
+			if e.port.ending().kind == 0 && !e.standing().declined {
+				all = append(all, credit.Wait{Stage: s.name, On: e.from.name, Edge: e.name, Why: credit.ForInput})
+			}
+		}
 	}
-	return chain
+	return all
 }

@@ -35,7 +35,7 @@ func (w *transform) idle() bool { return !w.s.pendingInput() }
 // it.
 func (s *stage) pendingInput() bool {
 	for _, e := range s.inputs {
-		if records, _ := e.used(); records > 0 {
+		if e.standing().pending {
 			return true
 		}
 	}

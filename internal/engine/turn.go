@@ -178,9 +178,7 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 			if p.Name != journal.PortDead {
 				out += b.N
 			}
-			for _, e := range p.edges {
-				e.push(b)
-			}
+			p.push(b)
 		}
 	}
 	for _, t := range s.tables {
@@ -218,10 +216,8 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 // full reports whether a reader has no room for more of what the stage writes.
 func (s *stage) full() bool {
 	for _, p := range s.ports {
-		for _, e := range p.edges {
-			if e.full() {
-				return true
-			}
+		if p.full() {
+			return true
 		}
 	}
 	return false
