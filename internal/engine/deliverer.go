@@ -163,8 +163,12 @@ func (d *deliverer) again(ctx context.Context, p piece, failed map[int]error, m 
 }
 
 func (d *deliverer) once(ctx context.Context, p piece, from, to, attempt int, m string) (failed map[int]error, err error) {
+	b := p.batch
+	if attempt > 1 {
+		b = p.edge.fresh(b, p.raw)
+	}
 	err = protect(func() (err error) {
-		failed, err = d.to.Deliver(ctx, p.batch, from, to, attempt, d.s.run.redelivers(p.batch), m)
+		failed, err = d.to.Deliver(ctx, b, from, to, attempt, d.s.run.redelivers(b), m)
 		return err
 	})
 	return failed, err

@@ -113,7 +113,7 @@ func (w *sink) gather() (job, error) {
 			}
 			from := e.ahead.record
 			to := min(h.batch.N, from+s.limit-n)
-			p := piece{edge: e, batch: h.batch, from: from, to: to}
+			p := piece{edge: e, batch: h.batch, raw: h.raw, from: from, to: to}
 			j.pieces = append(j.pieces, p)
 			if w.out.stores {
 				m, err := w.marks.after(p)

@@ -102,15 +102,39 @@ func (e *edge) adopt(h *held) error {
 	if err := e.accountFor(h.raw); err != nil {
 		return err
 	}
-	h.batch = h.raw
-	if e.port.Mode == plan.Copied {
-		h.batch = e.port.Decoder.Private(h.raw)
-	}
-	if e.spec.Adapt != nil {
-		h.batch = e.spec.Adapt(h.batch)
-	}
+	h.batch = e.expected(h.raw)
 	e.tail = h.raw.Last()
 	return nil
+}
+
+// expected makes of a batch of the port what the handler expects. If the values
+// are the handler's own it may change them, so what was handed over once is made
+// again to be handed over again; see fresh.
+func (e *edge) expected(raw *plan.Batch) *plan.Batch {
+	b := raw
+	if e.port.Mode == plan.Copied {
+		b = e.port.Decoder.Private(raw)
+	}
+	if e.spec.Adapt != nil {
+		b = e.spec.Adapt(b)
+	}
+	return b
+}
+
+// fresh returns b, which was made of raw, as it was before user code had it.
+func (e *edge) fresh(b, raw *plan.Batch) *plan.Batch {
+	if e.port.Mode == plan.Share {
+		return b
+	}
+	return e.expected(raw)
+}
+
+// freshOne is fresh for record i alone; at is where it is in the batch.
+func (e *edge) freshOne(b, raw *plan.Batch, i int) (one *plan.Batch, at int) {
+	if e.port.Mode == plan.Share {
+		return b, i
+	}
+	return e.expected(raw.One(i)), 0
 }
 
 // peek returns the next batch and the record to begin with; ok is false if there
@@ -131,7 +155,13 @@ func (e *edge) step(n int) {
 }
 
 // undo moves work back to what is consumed.
-func (e *edge) undo() { e.work = e.done }
+func (e *edge) undo() {
+	for i := range min(e.work.batch+1, len(e.local)) {
+		h := &e.local[i]
+		h.batch = e.fresh(h.batch, h.raw)
+	}
+	e.work = e.done
+}
 
 // settle makes everything before work consumed: the transition was placed.
 func (e *edge) settle() {

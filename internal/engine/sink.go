@@ -263,7 +263,8 @@ func (w *sink) account(p piece, r *delivered) (gave, failed error) {
 			}
 			at := s.turn.items + i - p.from
 			s.node.Turn.Base, s.node.Turn.Item = at, at
-			s.node.Sink.Bury(p.batch, i, f)
+			b, k := p.edge.freshOne(p.batch, p.raw, i)
+			s.node.Sink.Bury(b, k, f)
 			if err := s.node.Dead.Writer.Err(); err != nil {
 				return nil, fmt.Errorf("dead letter for %s:%d: %w", p.edge.journal, first+uint64(i), err)
 			}

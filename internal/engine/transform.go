@@ -126,14 +126,14 @@ func (w *transform) take(e *edge) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	b := h.batch
+	b, raw := h.batch, h.raw
 	to := min(b.N, from+min(pieceLimit, s.limit-s.turn.items))
 	if s.careful {
 		to = from + 1
 		if ok, err := s.try(e, b, from); err != nil {
 			return false, err
 		} else if !ok {
-			return true, w.refused(e, b, from, false, crashed())
+			return true, w.refused(piece{edge: e, batch: b, raw: raw, from: from, failure: crashed()}, false)
 		}
 	}
 	s.node.Turn.Base = s.turn.items
@@ -142,12 +142,12 @@ func (w *transform) take(e *edge) (bool, error) {
 		return true, fmt.Errorf("handler of %s returned record %d for records %d to %d", s.name, next, from, to)
 	}
 	if next > from {
-		w.took(piece{edge: e, batch: b, from: from, to: next})
+		w.took(piece{edge: e, batch: b, raw: raw, from: from, to: next})
 	}
 	if f == nil {
 		return true, nil
 	}
-	return true, w.refused(e, b, next, dirty, f)
+	return true, w.refused(piece{edge: e, batch: b, raw: raw, from: next, failure: f}, dirty)
 }
 
 // took notes that a piece is part of the open transition.
@@ -159,9 +159,11 @@ func (w *transform) took(p piece) {
 	p.edge.step(p.to - p.from)
 }
 
-// refused deals with record i of b, which the handler did not accept.
-func (w *transform) refused(e *edge, b *plan.Batch, i int, dirty bool, f *plan.Failure) error {
-	s := w.s
+// refused deals with the first record of a piece, which the handler did not
+// accept.
+func (w *transform) refused(p piece, dirty bool) error {
+	s, f := w.s, p.failure
+	p.to = p.from + 1
 	if dirty {
 		if err := w.rerun(); err != nil {
 			return err
@@ -173,11 +175,10 @@ func (w *transform) refused(e *edge, b *plan.Batch, i int, dirty bool, f *plan.F
 	}
 	if action == plan.Fail || s.node.Dead == nil {
 		w.failed = &InputError{
-			Input: fmt.Sprintf("%s:%d", e.journal, b.First+uint64(i)), Kind: f.Kind, Panic: f.Panic, Stack: f.Stack, Err: f.Err,
+			Input: fmt.Sprintf("%s:%d", p.edge.journal, p.batch.First+uint64(p.from)), Kind: f.Kind, Panic: f.Panic, Stack: f.Stack, Err: f.Err,
 		}
 		return nil
 	}
-	p := piece{edge: e, batch: b, from: i, to: i + 1, failure: f}
 	if err := w.bury(p); err != nil {
 		return err
 	}
@@ -190,7 +191,8 @@ func (w *transform) refused(e *edge, b *plan.Batch, i int, dirty bool, f *plan.F
 func (w *transform) bury(p piece) error {
 	s := w.s
 	s.node.Turn.Base, s.node.Turn.Item = s.turn.items, s.turn.items
-	s.node.Handler.Bury(p.edge.input, p.batch, p.from, p.failure)
+	b, at := p.edge.freshOne(p.batch, p.raw, p.from)
+	s.node.Handler.Bury(p.edge.input, b, at, p.failure)
 	s.turn.dead++
 	if err := s.node.Dead.Writer.Err(); err != nil {
 		return fmt.Errorf("dead letter for %s:%d: %w", p.edge.journal, p.batch.First+uint64(p.from), err)
@@ -211,6 +213,7 @@ func (w *transform) rerun() error {
 	items, dead := 0, s.turn.dead
 	s.turn.dead = 0
 	end := s.turn.items
+	var again *held // the batch that was made anew last
 	for _, p := range s.turn.pieces {
 		s.turn.items = items
 		if p.failure != nil {
@@ -219,7 +222,10 @@ func (w *transform) rerun() error {
 			}
 		} else {
 			s.node.Turn.Base = items
-			next, _, f := s.node.Handler.Handle(p.edge.input, p.batch, p.from, p.to)
+			if again == nil || again.raw != p.raw {
+				again = &held{raw: p.raw, batch: p.edge.fresh(p.batch, p.raw)}
+			}
+			next, _, f := s.node.Handler.Handle(p.edge.input, again.batch, p.from, p.to)
 			if f != nil || next != p.to {
 				return fmt.Errorf("handler is not deterministic: it accepted %s:%d and then refused it: %w",
 					p.edge.journal, p.batch.First+uint64(next), failureOf(f))
@@ -255,8 +261,8 @@ func (w *transform) tooLarge(items int) error {
 		if !ok {
 			continue
 		}
-		err := w.refused(e, h.batch, at, false, &plan.Failure{Kind: event.KindTooLarge, Err: journal.ErrTooLarge})
-		if err != nil {
+		f := &plan.Failure{Kind: event.KindTooLarge, Err: journal.ErrTooLarge}
+		if err := w.refused(piece{edge: e, batch: h.batch, raw: h.raw, from: at, failure: f}, false); err != nil {
 			return err
 		}
 		return w.finish()

@@ -29,7 +29,8 @@ type turn struct {
 // A piece is one call of a handler, or one input that was buried.
 type piece struct {
 	edge     *edge
-	batch    *plan.Batch
+	batch    *plan.Batch // as the handler had it
+	raw      *plan.Batch // as the port had it
 	from, to int
 	failure  *plan.Failure // buried because of it
 }

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"reflect"
+
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/journal"
 )
@@ -33,6 +35,26 @@ func (b *Batch) Payload(i int) []byte { return b.Raw[b.Offs[2*i]:b.Offs[2*i+1]] 
 
 // Last returns the sequence of the last record.
 func (b *Batch) Last() uint64 { return b.First + uint64(b.N) - 1 }
+
+// One returns record i as a batch of its own, which shares memory with b.
+func (b *Batch) One(i int) *Batch {
+	one := *b
+	one.First, one.N = b.First+uint64(i), 1
+	one.Values = reflect.ValueOf(b.Values).Slice3(i, i+1, i+1).Interface()
+	if b.Offs != nil {
+		one.Offs = b.Offs[2*i : 2*i+2 : 2*i+2]
+	}
+	if b.CRCs != nil {
+		one.CRCs = b.CRCs[i : i+1 : i+1]
+	}
+	if b.Times != nil {
+		one.Times = b.Times[i : i+1 : i+1]
+	}
+	if b.Keys != nil {
+		one.Keys = b.Keys[i : i+1 : i+1]
+	}
+	return &one
+}
 
 // A Writer encodes what a stage emits to one port, and keeps the typed values
 // for readers in this process. The typed methods (Emit and the like) belong to
