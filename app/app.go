@@ -89,6 +89,7 @@ type program struct {
 	stdout, stderr io.Writer
 	defs           []*weir.Definition
 	def            *weir.Definition
+	named          bool // a command was, so run is meant as such
 }
 
 func (p *program) run(args []string) error {
@@ -114,10 +115,10 @@ func (p *program) run(args []string) error {
 	}
 	command := "run"
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		command, args = args[0], args[1:]
+		command, args, p.named = args[0], args[1:], true
 	}
-	if command == "graph" && !slices.ContainsFunc(args, func(a string) bool { return !strings.HasPrefix(a, "-") }) {
-		return p.graph(args) // of the flow as it is written; of a run it is an inspection
+	if command == "help" && len(args) > 0 {
+		command, args = args[0], []string{"--help"}
 	}
 	switch command {
 	case "run":
@@ -126,8 +127,11 @@ func (p *program) run(args []string) error {
 		return p.resume(args)
 	case "config":
 		return p.config(args)
+	case "graph":
+		return p.graph(args)
 	case "help":
-		return p.help()
+		p.help()
+		return nil
 	}
 	if inspect.Has(command) {
 		return p.inspect(command, args)

@@ -91,7 +91,7 @@ func (p *program) inspect(command string, args []string) error {
 // unfinishedRun finds the run that name means. done says that it is completed, so
 // there is nothing to do, which was said.
 func (p *program) unfinishedRun(pl *plan, name string) (id string, done bool, err error) {
-	dir, err := history.Find(pl.own.Data, name)
+	dir, err := history.Find(string(pl.own.Data), name)
 	if err != nil {
 		return "", false, exitError{exitNoStart, err}
 	}
@@ -113,67 +113,4 @@ func (p *program) unfinishedRun(pl *plan, name string) (id string, done bool, er
 		return "", true, nil
 	}
 	return m.Run, false, nil
-}
-
-// graph draws the flow as it is written.
-func (p *program) graph(args []string) error {
-	format := "text"
-	for _, a := range args {
-		switch {
-		case a == "--json":
-			format = "json"
-		case strings.HasPrefix(a, "--format="):
-			format = strings.TrimPrefix(a, "--format=")
-		default:
-			return usage("graph: unknown flag %s; --format=text, mermaid, dot or json", a)
-		}
-	}
-	g, err := p.def.Graph(nil)
-	if err != nil {
-		return exitError{exitUsage, err}
-	}
-	switch format {
-	case "text":
-		fmt.Fprint(p.stdout, g.Text())
-	case "mermaid":
-		fmt.Fprint(p.stdout, g.Mermaid())
-	case "dot":
-		fmt.Fprint(p.stdout, g.DOT())
-	case "json":
-		text, err := g.MarshalJSON()
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(p.stdout, "%s\n", text)
-	default:
-		return usage("graph: unknown format %q; there are text, mermaid, dot, json", format)
-	}
-	return nil
-}
-
-// commandNames lists every command.
-func commandNames() []string {
-	names := []string{"run", "resume", "config", "graph", "help"}
-	for _, c := range inspect.Commands() {
-		if c.Name != "graph" {
-			names = append(names, c.Name)
-		}
-	}
-	return names
-}
-
-// help lists the commands.
-func (p *program) help() error {
-	fmt.Fprintf(p.stdout, `usage: %[1]s [COMMAND] …
-
-  run       run the flow, or go on with its newest run if that is unfinished; the default
-  resume    go on with a given run
-  config    show every setting and where its value comes from
-  graph     draw the flow
-
-%[1]s run --help shows the flags. Commands that look at runs:
-
-`, p.def.Name())
-	inspect.Help(p.stdout, p.def.Name())
-	return nil
 }

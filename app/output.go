@@ -24,21 +24,20 @@ func plural(n uint64, one string) string {
 	return count(n) + " " + one + "s"
 }
 
-// size writes bytes for people, in powers of 1,024.
+// size writes bytes for people, in powers of 1,000, as the inspection commands do.
 func size(n int64) string {
-	switch {
-	case n < 1<<10:
+	const units = "kMGTP"
+	if n < 1000 {
 		return fmt.Sprintf("%d B", n)
-	case n < 10<<10:
-		return fmt.Sprintf("%.1f KB", float64(n)/(1<<10))
-	case n < 1<<20:
-		return fmt.Sprintf("%d KB", n>>10)
-	case n < 10<<20:
-		return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
-	case n < 1<<30:
-		return fmt.Sprintf("%d MB", n>>20)
 	}
-	return fmt.Sprintf("%.1f GB", float64(n)/(1<<30))
+	f, i := float64(n)/1000, 0
+	for ; f >= 999.5 && i < len(units)-1; i++ {
+		f /= 1000
+	}
+	if f < 10 {
+		return fmt.Sprintf("%.1f %cB", f, units[i])
+	}
+	return fmt.Sprintf("%.0f %cB", f, units[i])
 }
 
 // took writes a duration for people, with two or three digits that matter.

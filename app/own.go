@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -13,21 +14,21 @@ import (
 // own is what can be set of Weir itself. The names of flags, variables
 // (WEIR_DATA …) and keys of the file follow from the fields.
 type own struct {
-	Data            string        `help:"data directory"`
-	RequireData     bool          `help:"refuse to create the data directory"`
-	Sync            syncMode      `help:"when a record is durable: group, always, none, or a duration between syncs"`
-	SegmentSize     byteSize      `help:"size of a log segment, such as 4MiB; 0 grows from 1 MiB to 64 MiB"`
-	Checkpoint      time.Duration `help:"longest time between checkpoints; 0 is 30s"`
-	Unfinished      unfinished    `help:"what an unfinished run means: continue, new or fail"`
-	New             bool          `help:"start a new run, as --unfinished new"`
-	Startup         startup       `help:"auto, or manual: wait for the signal USR1 before reading sources"`
-	ShutdownTimeout time.Duration `help:"how long a stop may take before it cancels"`
-	AllowDead       bool          `help:"exit with 0 although there are dead letters"`
-	LogFormat       logFormat     `help:"text or json"`
+	Data            directory  `help:"data directory"`
+	RequireData     bool       `help:"refuse to create the data directory"`
+	Sync            syncMode   `help:"when a record is durable: group, always, none, or a duration between syncs"`
+	SegmentSize     byteSize   `help:"size of a log segment, such as 4MiB; 0 grows from 1 MiB to 64 MiB"`
+	Checkpoint      span       `help:"longest time between checkpoints; 0 is 30s"`
+	Unfinished      unfinished `help:"what an unfinished run means: continue, new or fail"`
+	New             bool       `help:"start a new run, as --unfinished new"`
+	Startup         startup    `help:"auto, or manual: wait for the signal USR1 before reading sources"`
+	ShutdownTimeout span       `help:"how long a stop may take before it cancels"`
+	AllowDead       bool       `help:"exit with 0 although there are dead letters"`
+	LogFormat       logFormat  `help:"text or json"`
 }
 
 func defaults() own {
-	return own{Data: ".weir", ShutdownTimeout: 30 * time.Second, Unfinished: "continue", Startup: "auto", LogFormat: "text", Sync: "group"}
+	return own{Data: ".weir", ShutdownTimeout: span(30 * time.Second), Unfinished: "continue", Startup: "auto", LogFormat: "text", Sync: "group"}
 }
 
 // settings returns the own settings as such.
@@ -43,6 +44,31 @@ func oneOf[S ~string](s *S, text string, words ...string) error {
 	}
 	return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
 }
+
+// A directory is named: a run without one would survive nothing.
+type directory string
+
+func (d *directory) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		return errors.New("it is empty; it names the directory that holds the runs, such as .weir")
+	}
+	*d = directory(text)
+	return nil
+}
+
+// A span is a duration that is not negative.
+type span time.Duration
+
+func (s *span) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is no duration such as 250ms or 1m30s", text)
+	}
+	*s = span(d)
+	return nil
+}
+
+func (s span) String() string { return time.Duration(s).String() }
 
 type unfinished string
 
@@ -61,11 +87,14 @@ func (f *logFormat) UnmarshalText(text []byte) error { return oneOf(f, string(te
 type syncMode string
 
 func (m *syncMode) UnmarshalText(text []byte) error {
-	if _, err := time.ParseDuration(string(text)); err == nil {
+	if d, err := time.ParseDuration(string(text)); err == nil && d > 0 {
 		*m = syncMode(text)
 		return nil
 	}
-	return oneOf(m, string(text), "group", "always", "none")
+	if err := oneOf(m, string(text), "group", "always", "none"); err != nil {
+		return fmt.Errorf("%w, nor a duration such as 50ms", err)
+	}
+	return nil
 }
 
 // mode returns the durability mode.

@@ -10,10 +10,12 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/internal/inspect"
 	"github.com/weirflow/weir/topology"
 )
 
@@ -48,7 +50,7 @@ func (p *program) prepare(command string, args []string, more func(*pflag.FlagSe
 	set.SetOutput(io.Discard)
 	set.SortFlags = false
 	path := set.String("config", "weir.toml", "`file` with settings")
-	help := set.BoolP("help", "h", false, "show this")
+	help := set.BoolP("help", "h", false, "show this and end")
 	if more != nil {
 		more(set)
 	}
@@ -59,7 +61,7 @@ func (p *program) prepare(command string, args []string, more func(*pflag.FlagSe
 		return nil, usage("%s: %w%s", command, err, hintFlag(err, set))
 	}
 	if *help {
-		fmt.Fprintf(p.stdout, "usage: %s %s [flags]\n\n%s", p.def.Name(), command, set.FlagUsages())
+		p.usage(command, inspect.Flags(set))
 		return nil, exitError{code: exitOK}
 	}
 	if err := p.ladder(pl, own, flow, *path, set.Changed("config")); err != nil {
@@ -120,10 +122,10 @@ func hintFlag(err error, set *pflag.FlagSet) string {
 // options turns a plan into what the root package wants.
 func (p *program) options(pl *plan, log *slog.Logger) weir.Options {
 	o := weir.Options{
-		Dir: pl.own.Data, RequireDir: pl.own.RequireData,
+		Dir: string(pl.own.Data), RequireDir: pl.own.RequireData,
 		Config: pl.config, Sources: pl.sources,
 		Sync: pl.own.Sync.mode(), SegmentSize: int64(pl.own.SegmentSize),
-		CheckpointEvery: pl.own.Checkpoint, Manual: pl.own.Startup == "manual", Logger: log,
+		CheckpointEvery: time.Duration(pl.own.Checkpoint), Manual: pl.own.Startup == "manual", Logger: log,
 	}
 	switch {
 	case pl.own.New || pl.own.Unfinished == "new":
@@ -162,7 +164,7 @@ func (p *program) execute(pl *plan, resume string) error {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	end := onSignals(func() {
-		limit, done := context.WithTimeout(ctx, pl.own.ShutdownTimeout)
+		limit, done := context.WithTimeout(ctx, time.Duration(pl.own.ShutdownTimeout))
 		defer done()
 		_ = r.Stop(limit) // Wait says how it ended
 	}, r.Cancel, r.Begin, say.line)

@@ -121,7 +121,7 @@ func kindOf(v reflect.Value) (kind string, err error) {
 	case reflect.String:
 		return "text", nil
 	case reflect.Bool:
-		return "", nil
+		return "bool", nil // which usage leaves out
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64,
 		reflect.Float32, reflect.Float64:
@@ -264,8 +264,11 @@ func (f file) apply(table map[string]any, where string, all []*setting, also ...
 			}
 			return fmt.Errorf("%s: %sthere is no setting %q%s", f.path, where, key, nearest(key, append(names, also...)))
 		}
-		if _, isTable := table[key].(map[string]any); isTable {
+		switch table[key].(type) {
+		case map[string]any:
 			return fmt.Errorf("%s: %s%s is a table, want a value", f.path, where, key)
+		case []any, []map[string]any:
+			return fmt.Errorf("%s: %s%s is a list, want a value", f.path, where, key)
 		}
 		if err := all[i].set(fmt.Sprint(table[key]), fromFile); err != nil {
 			return fmt.Errorf("%s: %s%s: %w", f.path, where, key, err)

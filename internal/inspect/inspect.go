@@ -143,10 +143,12 @@ func Run(ctx context.Context, args []string, env Env) int {
 
 func run(ctx context.Context, args []string, env Env) error {
 	if len(args) == 0 {
+		fmt.Fprintf(env.Stderr, "usage: %s COMMAND …\n\n", env.Program)
 		Help(env.Stderr, env.Program)
 		return exit(Usage)
 	}
 	if args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
+		fmt.Fprintf(env.Stdout, "usage: %s COMMAND …\n\n", env.Program)
 		Help(env.Stdout, env.Program)
 		return nil
 	}
@@ -170,7 +172,7 @@ func run(ctx context.Context, args []string, env Env) error {
 		return usageError{fmt.Errorf("%s: %w; %s %s --help shows its flags", cmd.Name, err, env.Program, cmd.Name)}
 	}
 	if c.help {
-		fmt.Fprintf(env.Stdout, "%s %s %s\n\n%s.\n\n%s", env.Program, cmd.Name, cmd.Args, upper(cmd.Summary), set.FlagUsages())
+		fmt.Fprintf(env.Stdout, "%s %s %s\n\n%s.\n\n%s", env.Program, cmd.Name, cmd.Args, upper(cmd.Summary), Flags(set))
 		return nil
 	}
 	c.args = set.Args()
@@ -184,9 +186,14 @@ func run(ctx context.Context, args []string, env Env) error {
 	return cmd.run(c)
 }
 
+// Flags is the usage of flags.
+func Flags(set *pflag.FlagSet) string {
+	const noise = "[=true|false]" // which pflag puts behind booleans
+	return strings.ReplaceAll(set.FlagUsages(), noise, strings.Repeat(" ", len(noise)))
+}
+
 // Help lists the commands.
 func Help(w io.Writer, program string) {
-	fmt.Fprintf(w, "usage: %s COMMAND …\n\n", program)
 	t := table{indent: "  "}
 	for _, c := range Commands() {
 		t.row(c.Name, c.Args, c.Summary)

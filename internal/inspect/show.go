@@ -31,7 +31,7 @@ func (c *call) summary(s *history.Summary) error {
 	lines := []string{head, result(s)}
 	if s.Reason != "" {
 		why := "because: " + line(s.Reason)
-		if s.Stage != "" {
+		if s.Stage != "" && !strings.HasPrefix(s.Reason, "stage ") {
 			why = "stage " + s.Stage + ": " + line(s.Reason)
 		}
 		lines = append(lines, why)

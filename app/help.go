@@ -1,0 +1,96 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/weirflow/weir/internal/inspect"
+)
+
+// usage shows how a command is called. That of the program, which is what run
+// without its name is, lists the commands, too.
+func (p *program) usage(command, flags string) {
+	switch {
+	case command == "run" && !p.named:
+		p.help()
+		fmt.Fprintf(p.stdout, "\nFlags of run:\n\n%s", flags)
+	case command == "resume":
+		fmt.Fprintf(p.stdout, "usage: %s resume RUN [flags]\n\n%s", p.def.Name(), flags)
+	default:
+		fmt.Fprintf(p.stdout, "usage: %s %s [flags]\n\n%s", p.def.Name(), command, flags)
+	}
+}
+
+// help lists the commands.
+func (p *program) help() {
+	fmt.Fprintf(p.stdout, `usage: %[1]s [COMMAND] …
+
+  run       run the flow, or go on with its newest run if that is unfinished; the default
+  resume    go on with a given run
+  config    show every setting and where its value comes from
+  graph     draw the flow as it is written, or of a given run
+
+Commands that look at runs:
+
+`, p.def.Name())
+	inspect.Help(p.stdout, p.def.Name())
+}
+
+// graph draws the flow as it is written; of a run, it is an inspection.
+func (p *program) graph(args []string) error {
+	set := pflag.NewFlagSet("graph", pflag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	format := set.String("format", "text", "text, mermaid, dot or json")
+	asJSON := set.Bool("json", false, "as --format json")
+	set.String("data", "", "data `directory`, of a run")
+	help := set.BoolP("help", "h", false, "show this and end")
+	if err := set.Parse(args); err != nil {
+		return usage("graph: %w%s", err, hintFlag(err, set))
+	}
+	switch {
+	case *help:
+		fmt.Fprintf(p.stdout, "usage: %s graph [RUN] [flags]\n\n%s", p.def.Name(), inspect.Flags(set))
+		return nil
+	case set.NArg() > 0:
+		return p.inspect("graph", args)
+	case *asJSON:
+		*format = "json"
+	}
+	g, err := p.def.Graph(nil)
+	if err != nil {
+		return exitError{exitUsage, err}
+	}
+	text := ""
+	switch *format {
+	case "text":
+		text = g.Text()
+	case "mermaid":
+		text = g.Mermaid()
+	case "dot":
+		text = g.DOT()
+	case "json":
+		b, err := g.MarshalJSON()
+		if err != nil {
+			return err
+		}
+		text = string(b) + "\n"
+	default:
+		return usage("graph: there is no format %q%s", *format, nearest(*format, strings.Fields("text mermaid dot json")))
+	}
+	_, err = io.WriteString(p.stdout, text)
+	return err
+}
+
+// commandNames lists every command.
+func commandNames() []string {
+	names := []string{"run", "resume", "config", "graph", "help"}
+	for _, c := range inspect.Commands() {
+		if c.Name != "graph" {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
