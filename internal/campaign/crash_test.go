@@ -3,6 +3,7 @@ package campaign_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"path"
@@ -114,13 +115,19 @@ func (s *shop) resume(t *testing.T, disk *vfs.Memory, want *outcome, disturb fun
 	}
 }
 
-// each calls fn for 1 to n, or, in short mode, for some of them, with two at
-// work at once.
+// everywhere has campaigns visit every boundary, not every fifth.
+var everywhere = flag.Bool("everywhere", false, "crash and fail at every operation")
+
+// each calls fn for numbers from 1 to n, for all of them with -everywhere, with
+// two at work at once.
 func each(t *testing.T, n int, fn func(i int)) {
 	t.Helper()
-	step := 1
-	if testing.Short() {
-		step = 7
+	step := 5
+	switch {
+	case *everywhere:
+		step = 1
+	case testing.Short():
+		step = 20
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
