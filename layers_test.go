@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -120,10 +121,5 @@ func name(pkg string) string {
 }
 
 func isPeer(from, to string) bool {
-	for _, p := range peers[from] {
-		if p == to {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(peers[from], to)
 }

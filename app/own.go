@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,11 +37,9 @@ func (o *own) settings() ([]*setting, error) { return fields(reflect.ValueOf(o).
 
 // oneOf sets *s to text if it is one of words.
 func oneOf[S ~string](s *S, text string, words ...string) error {
-	for _, w := range words {
-		if text == w {
-			*s = S(text)
-			return nil
-		}
+	if slices.Contains(words, text) {
+		*s = S(text)
+		return nil
 	}
 	return fmt.Errorf("%q is none of %s", text, strings.Join(words, ", "))
 }
@@ -117,8 +116,8 @@ type byteSize int64
 func (b *byteSize) UnmarshalText(text []byte) error {
 	s, unit := string(text), int64(1)
 	for suffix, u := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30} {
-		if strings.HasSuffix(s, suffix) {
-			s, unit = strings.TrimSuffix(s, suffix), u
+		if before, ok := strings.CutSuffix(s, suffix); ok {
+			s, unit = before, u
 		}
 	}
 	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)

@@ -2,6 +2,7 @@ package app
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -44,7 +45,7 @@ type setting struct {
 // set parses text into the value.
 func (s *setting) set(text, source string) error {
 	v := s.value
-	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		if err := u.UnmarshalText([]byte(text)); err != nil {
 			return err
 		}
@@ -114,7 +115,7 @@ func kindOf(v reflect.Value) (kind string, err error) {
 	case v.Type() == reflect.TypeFor[weir.Secret]():
 		return "secret", nil
 	}
-	if _, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if _, ok := reflect.TypeAssert[encoding.TextUnmarshaler](v.Addr()); ok {
 		return "text", nil
 	}
 	switch v.Kind() {
@@ -236,13 +237,14 @@ func readFile(path string, named bool) (file, error) {
 		return f, nil
 	}
 	if err != nil {
-		if pe, ok := err.(*fs.PathError); ok {
+		pe := &fs.PathError{}
+		if errors.As(err, &pe) {
 			err = pe.Err
 		}
 		return f, fmt.Errorf("read settings from %s: %w", path, err)
 	}
 	if _, err := toml.Decode(string(text), &f.values); err != nil {
-		if pe, ok := err.(toml.ParseError); ok {
+		if pe, ok := errors.AsType[toml.ParseError](err); ok {
 			return f, fmt.Errorf("%s line %d: %s", path, pe.Position.Line, pe.Message)
 		}
 		return f, fmt.Errorf("read settings from %s: %w", path, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -258,7 +259,7 @@ func TestUpcaster(t *testing.T) {
 		if n < 0 {
 			return "", errors.New("negative")
 		}
-		return fmt.Sprint(n), nil
+		return strconv.Itoa(n), nil
 	})
 	n := 7
 	got, err := u.Apply(&n)

@@ -1,7 +1,6 @@
 package history_test
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"testing"
@@ -74,7 +73,7 @@ func TestWhyAndImpactAgree(t *testing.T) {
 				t.Fatal(err)
 			}
 			frames[stage]++
-			if _, err := log.Append(context.Background(), journal.Normal, fs...); err != nil {
+			if _, err := log.Append(t.Context(), journal.Normal, fs...); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -108,7 +107,7 @@ func TestWhyAndImpactAgree(t *testing.T) {
 			}
 		}
 		for _, ref := range all {
-			x, err := r.Why(context.Background(), ref, history.Limits{Fan: 1000})
+			x, err := r.Why(t.Context(), ref, history.Limits{Fan: 1000})
 			if err != nil {
 				t.Fatalf("Why(%s): %v", ref, err)
 			}
@@ -123,7 +122,7 @@ func TestWhyAndImpactAgree(t *testing.T) {
 					after[other] = true
 				}
 			}
-			i, err := r.Impact(context.Background(), ref, history.Limits{})
+			i, err := r.Impact(t.Context(), ref, history.Limits{})
 			if err != nil {
 				t.Fatalf("Impact(%s): %v", ref, err)
 			}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -165,7 +166,7 @@ func TestRecords(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", c.name, err)
 			}
-			got = append(got, fmt.Sprint(rec.Ref.Seq))
+			got = append(got, strconv.FormatUint(rec.Ref.Seq, 10))
 		}
 		if g := strings.Join(got, " "); g != c.want {
 			t.Errorf("Records(%s, %+v) = %s, want %s", c.name, c.rng, g, c.want)

@@ -88,7 +88,7 @@ func Find(data, name string) (string, error) {
 	}
 	runs, err := List(data)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", &NotFoundError{What: name, Why: fmt.Sprintf("there is no data directory %s", data)}
+		return "", &NotFoundError{What: name, Why: "there is no data directory " + data}
 	}
 	if err != nil {
 		return "", err
@@ -136,9 +136,9 @@ type NoRunError struct {
 
 func (e *NoRunError) Error() string {
 	if e.Data {
-		return fmt.Sprintf("%s is not the directory of a run but holds some: name one of those, or give this one with --data", e.Dir)
+		return e.Dir + " is not the directory of a run but holds some: name one of those, or give this one with --data"
 	}
-	return fmt.Sprintf("%s is not the directory of a run: it has no manifest.json (a run is in DATA/FLOW/RUN; weir ls --json shows where)", e.Dir)
+	return e.Dir + " is not the directory of a run: it has no manifest.json (a run is in DATA/FLOW/RUN; weir ls --json shows where)"
 }
 
 // Open opens the run in dir for reading. It takes no lock: an owner may go on
@@ -202,8 +202,7 @@ func Remove(dir string, force bool) (err error) {
 		return err
 	}
 	lock, err := disk.Lock(filepath.Join(dir, "LOCK"), `{}`)
-	var held *vfs.LockedError
-	if errors.As(err, &held) {
+	if held, ok := errors.AsType[*vfs.LockedError](err); ok {
 		var o segment.Owner
 		_ = json.Unmarshal([]byte(held.Note), &o) // for people; it may not be written yet
 		return fmt.Errorf("%s: %w by %s: stop it first", dir, journal.ErrInUse, describe(o))

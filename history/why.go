@@ -146,8 +146,7 @@ func (w *tracer) place(ref event.Ref) (*journal.Placed, *journal.Record, *journa
 }
 
 func trimmedRef(ref event.Ref, err error) error {
-	var missing *NotFoundError
-	if errors.As(err, &missing) {
+	if _, ok := errors.AsType[*NotFoundError](err); ok {
 		return err
 	}
 	return trimmed(ref.String(), err)
@@ -262,10 +261,8 @@ func changesOf(p *journal.Placed, fn func(table string, c *journal.Change) error
 
 func meet(a, b []int) bool {
 	for _, x := range a {
-		for _, y := range b {
-			if x == y {
-				return true
-			}
+		if slices.Contains(b, x) {
+			return true
 		}
 	}
 	return false
@@ -385,8 +382,7 @@ func (w *tracer) input(ref event.Ref, depth int) (Cause, error) {
 		c.Left = "beyond the limit"
 	default:
 		x, err := w.explain(ref, depth+1)
-		var gone *NotFoundError
-		if errors.As(err, &gone) {
+		if gone, ok := errors.AsType[*NotFoundError](err); ok {
 			c.Left = gone.Why
 			return c, nil
 		}

@@ -236,6 +236,7 @@ func (e *Encoder) consumed(b []byte, cs []Consumed) []byte {
 			b = append(b, byte(c.End))
 		case TimerDue, Signalled, Decided:
 			b = wire.AppendString(b, c.ID)
+		case Resumed: // says nothing more
 		}
 	}
 	return b

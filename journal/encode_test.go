@@ -35,6 +35,7 @@ func drawConsumed(t *rapid.T) journal.Consumed {
 		c.Journal, c.End = name.Draw(t, "journal"), kind.Draw(t, "end")
 	case journal.TimerDue, journal.Signalled, journal.Decided:
 		c.ID = rapid.String().Draw(t, "id")
+	case journal.Resumed: // says nothing more
 	}
 	return c
 }

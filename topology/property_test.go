@@ -7,8 +7,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/weirflow/weir/topology"
 	"pgregory.net/rapid"
+
+	"github.com/weirflow/weir/topology"
 )
 
 // drawGraph makes a valid graph: stage i reads only stages before it, except

@@ -24,7 +24,7 @@ func (g *Graph) Text() string {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Name, s.Kind, dash(reads), dash(outputs), dash(notes(s)))
 	}
-	w.Flush() //nolint:errcheck // a strings.Builder does not fail
+	w.Flush()
 	lines := strings.Split(b.String(), "\n")
 	for i, l := range lines {
 		lines[i] = strings.TrimRight(l, " ")
@@ -73,6 +73,7 @@ func (g *Graph) Mermaid() string {
 			left, right = "[(", ")]"
 		case Effect, Orchestrate:
 			left, right = "{{", "}}"
+		default: // a box
 		}
 		fmt.Fprintf(&b, "    s%d%s\"%s\"%s\n", i, left, markup(s.Name), right)
 	}

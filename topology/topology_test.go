@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/weirflow/weir/topology"
 )
 
@@ -92,8 +93,7 @@ func TestNewReportsAllProblemsTogether(t *testing.T) {
 		topology.Edge{From: "web", Port: "out", To: "fx_stage", Input: 1, Via: "\xff"},
 	)
 	_, err := topology.New("Pay", stages, edges)
-	var ve *topology.ValidationError
-	if !errors.As(err, &ve) {
+	if _, ok := errors.AsType[*topology.ValidationError](err); !ok {
 		t.Fatalf("New() error = %v, want a ValidationError", err)
 	}
 	for _, want := range []string{
@@ -146,12 +146,14 @@ func TestNewChecksTheWhole(t *testing.T) {
 		{"nothing", nil, nil, []string{"no source"}},
 		{"no input", []topology.Stage{src, transform("a")}, nil, []string{"stage a: reads nothing"}},
 		{
-			"unreachable", []topology.Stage{src, transform("a"), transform("b")},
+			"unreachable",
+			[]topology.Stage{src, transform("a"), transform("b")},
 			[]topology.Edge{edge("a", "b")},
 			[]string{"stage a: reads nothing", "stage b: no source reaches it"},
 		},
 		{
-			"cycles", []topology.Stage{src, transform("a"), transform("b"), transform("c")},
+			"cycles",
+			[]topology.Stage{src, transform("a"), transform("b"), transform("c")},
 			[]topology.Edge{edge("src", "a"), edge("b", "a"), edge("a", "b"), edge("src", "c"), edge("c", "c")},
 			[]string{"cycle without Iterate: a, b;", "cycle without Iterate: c;"},
 		},

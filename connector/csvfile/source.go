@@ -210,8 +210,7 @@ func (r *reader[T]) parse(row textfile.Row) ([]string, error) {
 	}
 	r.feed.row, r.feed.ended = row.Text, false
 	fields, err := r.parser.Read()
-	var parse *csv.ParseError
-	if errors.As(err, &parse) {
+	if parse, ok := errors.AsType[*csv.ParseError](err); ok {
 		err = parse.Err
 	}
 	if err != nil {

@@ -87,7 +87,8 @@ func inspect(ctx context.Context, fsys vfs.FS, dir string) (_ *outcome, err erro
 func outcomeOf(log interface {
 	Manifest() journal.Manifest
 	Read(from journal.LSN) (journal.Reader, error)
-}) (_ *outcome, err error) {
+},
+) (_ *outcome, err error) {
 	m := log.Manifest()
 	o := &outcome{
 		run: m.Run, epochs: m.Epochs, ports: map[string][]string{}, ids: map[string][]string{},

@@ -6,9 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/wire"
-	"pgregory.net/rapid"
 )
 
 var edge = contract.Subject{Upstream: "orders.out", Reader: "validate"}

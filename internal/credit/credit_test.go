@@ -6,8 +6,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/weirflow/weir/internal/credit"
 	"pgregory.net/rapid"
+
+	"github.com/weirflow/weir/internal/credit"
 )
 
 // A port against the plainest model: a list of sizes, and what each reader did.
@@ -210,14 +211,26 @@ func TestWaitsFor(t *testing.T) {
 		want  string
 	}{
 		{"nobody", "a", nil, "a"},
-		{"a slow sink", "src", []credit.Wait{w("src", "map", credit.ForCredit), w("map", "sink", credit.ForCredit)},
-			"src waits for credit of src-map from map waits for credit of map-sink from sink, which waits for nobody"},
-		{"the nearest", "join", []credit.Wait{w("join", "left", credit.ForInput), w("join", "right", credit.ForInput), w("left", "src", credit.ForInput)},
-			"join waits for input of join-right from right, which waits for nobody"},
-		{"a circle", "a", []credit.Wait{w("a", "b", credit.ForCredit), w("b", "c", credit.ForInput), w("c", "b", credit.ForCredit)},
-			"a waits for credit of a-b from b waits for input of b-c from c waits for credit of c-b from b, which is in this chain"},
-		{"a way out of a circle", "a", []credit.Wait{w("a", "b", credit.ForInput), w("b", "a", credit.ForCredit), w("b", "d", credit.ForCredit)},
-			"a waits for input of a-b from b waits for credit of b-d from d, which waits for nobody"},
+		{
+			"a slow sink", "src",
+			[]credit.Wait{w("src", "map", credit.ForCredit), w("map", "sink", credit.ForCredit)},
+			"src waits for credit of src-map from map waits for credit of map-sink from sink, which waits for nobody",
+		},
+		{
+			"the nearest", "join",
+			[]credit.Wait{w("join", "left", credit.ForInput), w("join", "right", credit.ForInput), w("left", "src", credit.ForInput)},
+			"join waits for input of join-right from right, which waits for nobody",
+		},
+		{
+			"a circle", "a",
+			[]credit.Wait{w("a", "b", credit.ForCredit), w("b", "c", credit.ForInput), w("c", "b", credit.ForCredit)},
+			"a waits for credit of a-b from b waits for input of b-c from c waits for credit of c-b from b, which is in this chain",
+		},
+		{
+			"a way out of a circle", "a",
+			[]credit.Wait{w("a", "b", credit.ForInput), w("b", "a", credit.ForCredit), w("b", "d", credit.ForCredit)},
+			"a waits for input of a-b from b waits for credit of b-d from d, which waits for nobody",
+		},
 	} {
 		chain := credit.WaitsFor(tc.stage, tc.waits)
 		if diff := cmp.Diff(tc.want, chain.String()); diff != "" {

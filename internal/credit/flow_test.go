@@ -5,8 +5,9 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/weirflow/weir/internal/credit"
 	"pgregory.net/rapid"
+
+	"github.com/weirflow/weir/internal/credit"
 )
 
 // Backpressure does not change what finishes: over random acyclic topologies

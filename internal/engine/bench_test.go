@@ -31,7 +31,7 @@ func BenchmarkChain(b *testing.B) {
 				}
 				count := f.counter("out", fmt.Sprint("s", stages-1))
 				before := cpu()
-				r, err := engine.Start(context.Background(), engine.Config{Flow: f.flow, Log: &sinkhole{}})
+				r, err := engine.Start(b.Context(), engine.Config{Flow: f.flow, Log: &sinkhole{}})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -74,7 +74,7 @@ func floorCost() float64 {
 }
 
 // quick is a map without the care that tests need.
-func (b *build) quick(name string, from string) {
+func (b *build) quick(name, from string) {
 	n, ps := b.node(name, "map", "out")
 	n.Handler = &quick{node: n, out: ps[0]}
 	b.inputs(n, []string{from})

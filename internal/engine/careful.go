@@ -55,7 +55,7 @@ func (r *Run) mustCare() (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("look how the last epochs ended: %w", err)
 	}
-	defer in.Close() //nolint:errcheck // it was only read
+	defer in.Close()
 	var p journal.Placed
 	for trs := journal.Transitions(in); ; {
 		err := trs.Next(&p)

@@ -40,7 +40,7 @@ func runOn(disk vfs.FS, b *build) (engine.Result, error) {
 	if err != nil {
 		return engine.Result{}, err
 	}
-	defer log.Close() //nolint:errcheck // a dead disk cannot be closed
+	defer log.Close()
 	state, err := engine.Recover(b.flow, log)
 	if err != nil {
 		return engine.Result{}, err
@@ -111,7 +111,7 @@ func holds(disk vfs.FS, want map[string]int) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // it was only read
+	defer log.Close()
 	in, err := log.Read(0)
 	if err != nil {
 		return err

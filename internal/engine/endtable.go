@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 
 	"github.com/weirflow/weir/internal/plan"
@@ -58,7 +59,7 @@ func (t *endTable) Revert() error {
 }
 
 func (t *endTable) Apply(c journal.Change, lsn journal.LSN) error {
-	if string(c.Key) != string(endTableKey) || c.Deleted {
+	if !bytes.Equal(c.Key, endTableKey) || c.Deleted {
 		return errors.New("the table .end holds one key, last")
 	}
 	t.now = append([]byte{}, c.Value...)

@@ -3,8 +3,8 @@ package engine_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -75,7 +75,7 @@ func TestFailures(t *testing.T) {
 				res := wait(t, r, tc.status)
 				var want []string
 				for _, v := range tc.out {
-					want = append(want, fmt.Sprint(v))
+					want = append(want, strconv.FormatInt(v, 10))
 				}
 				if got := records(t, log, "check", "out"); !slices.Equal(got, want) {
 					t.Errorf("check wrote %v, want %v", got, want)

@@ -122,7 +122,7 @@ func (s *stage) authorOf(e *edge, seq uint64) (journal.ID, error) {
 	if err != nil {
 		return journal.ID{}, fmt.Errorf("read the log from %d: %w", from, err)
 	}
-	defer in.Close() //nolint:errcheck // it was only read
+	defer in.Close()
 	transitions := journal.Transitions(in)
 	for {
 		var p journal.Placed

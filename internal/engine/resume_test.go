@@ -2,8 +2,8 @@ package engine_test
 
 import (
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 
@@ -234,7 +234,7 @@ func TestReaderBehindFinishedWriter(t *testing.T) {
 		}
 		want := make([]string, 0, 100)
 		for _, v := range upTo(100) {
-			want = append(want, fmt.Sprint(v))
+			want = append(want, strconv.FormatInt(v, 10))
 		}
 		if got := records(t, log, "inc", "out"); !slices.Equal(got, want) {
 			t.Errorf("inc wrote %v", got)

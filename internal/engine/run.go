@@ -15,8 +15,10 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,7 +95,7 @@ func addEndTable(n *plan.Node) *endTable {
 // cancelled. The code of sources and sinks gets the values of ctx.
 func Start(ctx context.Context, c Config) (*Run, error) {
 	if c.Flow == nil || c.Log == nil {
-		return nil, fmt.Errorf("start a run: a flow and a log are needed")
+		return nil, errors.New("start a run: a flow and a log are needed")
 	}
 	c.defaults()
 	manifest := c.Log.Manifest()
@@ -182,7 +184,7 @@ func (r *Run) newStage(n *plan.Node) (*stage, error) {
 	s.tables = n.Tables
 	ports := n.Ports
 	if n.Dead != nil {
-		ports = append(ports[:len(ports):len(ports)], n.Dead)
+		ports = append(slices.Clip(ports), n.Dead)
 	}
 	for _, p := range ports {
 		o := &outlet{Port: p, tally: tally{port: p.Name}, journal: n.Name + "." + p.Name}
@@ -210,7 +212,7 @@ func (r *Run) newStage(n *plan.Node) (*stage, error) {
 	case n.Sink != nil && n.Source == nil && n.Handler == nil && len(n.Inputs) > 0:
 		s.worker = newSink(s, at)
 	default:
-		return nil, fmt.Errorf("it must be a source with one port and no input, or a handler or a sink with inputs")
+		return nil, errors.New("it must be a source with one port and no input, or a handler or a sink with inputs")
 	}
 	return s, nil
 }

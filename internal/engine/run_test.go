@@ -1,11 +1,10 @@
 package engine_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 
@@ -33,7 +32,7 @@ func start(t *testing.T, b *build, log *memory.Log, change ...func(*engine.Confi
 	for _, fn := range change {
 		fn(&c)
 	}
-	r, err := engine.Start(context.Background(), c)
+	r, err := engine.Start(t.Context(), c)
 	if err != nil {
 		t.Fatalf("Start: %v", err)
 	}
@@ -120,7 +119,7 @@ func TestChain(t *testing.T) {
 			if got := terminals(t, log); len(got) != 1 || got[0].Status != evidence.Completed || got[0].In != uint64(n) {
 				t.Errorf("%d records: terminal records %+v", n, got)
 			}
-			if got := records(t, log, "twice", "out"); len(got) != n || (n > 0 && got[n-1] != fmt.Sprint(2*(n+1))) {
+			if got := records(t, log, "twice", "out"); len(got) != n || (n > 0 && got[n-1] != strconv.Itoa(2*(n+1))) {
 				t.Errorf("%d records: %d in the log", n, len(got))
 			}
 			if w.closed != 1 {

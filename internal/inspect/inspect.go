@@ -11,6 +11,7 @@
 package inspect
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -228,7 +229,7 @@ func sameLetters(a, b string) bool {
 	x, y := []byte(a), []byte(b)
 	slices.Sort(x)
 	slices.Sort(y)
-	return string(x) == string(y)
+	return bytes.Equal(x, y)
 }
 
 // path makes a path absolute.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"unicode/utf8"
@@ -86,7 +85,7 @@ func (c *call) ref(r *history.Run) (event.Ref, error) {
 
 func export(c *call) error {
 	return c.with(func(r *history.Run) (err error) {
-		var w io.Writer = c.env.Stdout
+		w := c.env.Stdout
 		if c.output != "" {
 			f, err := vfs.OS.OpenFile(c.path(c.output), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 			if err != nil {

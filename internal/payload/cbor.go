@@ -155,7 +155,7 @@ func (c cborCodec) append(dst []byte, n *node, p unsafe.Pointer, level int) ([]b
 
 func (c cborCodec) appendRecord(dst []byte, n *node, p unsafe.Pointer, level int) ([]byte, *fault) {
 	if level > maxLevels {
-		return nil, tooDeep
+		return nil, errTooDeep
 	}
 	count := len(n.members)
 	if !n.fixed {
@@ -183,7 +183,7 @@ func (c cborCodec) appendRecord(dst []byte, n *node, p unsafe.Pointer, level int
 
 func (c cborCodec) appendElements(dst []byte, n *node, base unsafe.Pointer, count, level int) ([]byte, *fault) {
 	if level > maxLevels {
-		return nil, tooDeep
+		return nil, errTooDeep
 	}
 	dst = appendHead(dst, majorArray, uint64(count))
 	for i := range count {
@@ -197,7 +197,7 @@ func (c cborCodec) appendElements(dst []byte, n *node, base unsafe.Pointer, coun
 
 func (c cborCodec) appendMap(dst []byte, n *node, p unsafe.Pointer, level int) ([]byte, *fault) {
 	if level > maxLevels {
-		return nil, tooDeep
+		return nil, errTooDeep
 	}
 	m := reflect.NewAt(n.shape.typ, p).Elem()
 	if m.IsNil() {

@@ -1,6 +1,7 @@
 package payload_test
 
 import (
+	"bytes"
 	"errors"
 	"reflect"
 	"strings"
@@ -38,8 +39,8 @@ func scribble(v reflect.Value) {
 		if v.Type() == reflect.TypeFor[time.Time]() {
 			return
 		}
-		for i := range v.NumField() {
-			scribble(v.Field(i))
+		for _, field := range v.Fields() {
+			scribble(field)
 		}
 	case reflect.Array:
 		for i := range v.Len() {
@@ -233,7 +234,7 @@ func TestTypesAreSafeForConcurrentUse(t *testing.T) {
 				for range 200 {
 					w := typ.Clone(&v)
 					data, err := typ.Append(nil, &w)
-					if err != nil || string(data) != string(want) {
+					if err != nil || !bytes.Equal(data, want) {
 						done <- "a clone is written differently"
 						return
 					}

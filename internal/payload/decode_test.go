@@ -127,6 +127,7 @@ func fuzzDecode[T any](f *testing.F, c event.Codec, seeds ...T) {
 func FuzzDecodeJSON(f *testing.F) {
 	fuzzDecode(f, event.JSON, aShipment, shipment{Tags: []string{"\x00<>&\u2028", "ü"}})
 }
+
 func FuzzDecodeCBOR(f *testing.F) {
 	fuzzDecode(f, event.CBOR, aShipment, shipment{Tags: []string{"\x00<>&\u2028", "ü"}})
 }

@@ -61,7 +61,7 @@ func (f *fault) under(path string) *fault {
 	return &fault{path: path + f.path, why: f.why}
 }
 
-var tooDeep = &fault{why: "is nested more than " + strconv.Itoa(maxLevels) + " levels deep, or contains itself"}
+var errTooDeep = &fault{why: "is nested more than " + strconv.Itoa(maxLevels) + " levels deep, or contains itself"}
 
 // compileNode compiles a shape; prefix encodes a member's name.
 func compileNode(root *shape, prefix func(name string) []byte) *node {
@@ -92,6 +92,7 @@ func (b *nodeBuilder) of(s *shape) *node {
 		n.size = s.typ.Elem().Size()
 	case record:
 		b.members(n, s.fields, 0, "")
+	default: // nothing more to know
 	}
 	return n
 }

@@ -94,7 +94,7 @@ func (c jsonCodec) append(dst []byte, n *node, p unsafe.Pointer, level int) ([]b
 
 func (c jsonCodec) appendRecord(dst []byte, n *node, p unsafe.Pointer, level int) ([]byte, *fault) {
 	if level > maxLevels {
-		return nil, tooDeep
+		return nil, errTooDeep
 	}
 	first := len(dst) // of the comma that becomes the brace
 	for i := range n.members {
@@ -124,7 +124,7 @@ func (c jsonCodec) appendRecord(dst []byte, n *node, p unsafe.Pointer, level int
 
 func (c jsonCodec) appendElements(dst []byte, n *node, base unsafe.Pointer, count, level int) ([]byte, *fault) {
 	if level > maxLevels {
-		return nil, tooDeep
+		return nil, errTooDeep
 	}
 	dst = append(dst, '[')
 	for i := range count {
@@ -141,7 +141,7 @@ func (c jsonCodec) appendElements(dst []byte, n *node, base unsafe.Pointer, coun
 
 func (c jsonCodec) appendMap(dst []byte, n *node, p unsafe.Pointer, level int) ([]byte, *fault) {
 	if level > maxLevels {
-		return nil, tooDeep
+		return nil, errTooDeep
 	}
 	m := reflect.NewAt(n.shape.typ, p).Elem()
 	if m.IsNil() {

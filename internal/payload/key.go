@@ -162,8 +162,7 @@ func keyShapeOf(typ reflect.Type, path string, errs *[]error) *keyShape {
 		}
 	case reflect.Struct:
 		s.class = keyTuple
-		for i := range typ.NumField() {
-			f := typ.Field(i)
+		for f := range typ.Fields() {
 			here := path + "." + f.Name
 			if !f.IsExported() {
 				*errs = append(*errs, fmt.Errorf("%s is unexported: export it, or leave it out of the key", here))
@@ -224,8 +223,9 @@ func (s *keyShape) append(dst []byte, p unsafe.Pointer, nested bool) ([]byte, *f
 			}
 		}
 		return append(dst, ']'), nil
+	default: // keyNothing
+		return dst, nil
 	}
-	return dst, nil
 }
 
 func (s *keyShape) compare(a, b unsafe.Pointer) int {
@@ -254,6 +254,7 @@ func (s *keyShape) compare(a, b unsafe.Pointer) int {
 				return c
 			}
 		}
+	default: // keyNothing
 	}
 	return 0
 }

@@ -41,6 +41,7 @@ func (s *keyShape) parse(r *keyReader, p unsafe.Pointer, nested bool) error {
 		return s.parseBytes(r, p, nested)
 	case keyTuple:
 		return s.parseTuple(r, p)
+	default: // keyNothing
 	}
 	return nil
 }

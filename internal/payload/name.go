@@ -17,7 +17,7 @@ const maxTypeName = 200
 // its zero value, else its bare Go name, type arguments likewise.
 func nameOf(typ reflect.Type) (string, error) {
 	if typ.Kind() != reflect.Interface {
-		if typed, ok := reflect.New(typ).Interface().(event.Typed); ok {
+		if typed, ok := reflect.TypeAssert[event.Typed](reflect.New(typ)); ok {
 			return declaredName(typ, typed)
 		}
 	}

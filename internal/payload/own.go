@@ -64,6 +64,7 @@ func (b *ownBuilder) worksOn(s *shape) bool {
 		return true
 	case array:
 		return b.works[s.elem]
+	default: // a record, or without members
 	}
 	for _, f := range s.fields {
 		if f.skip || f.positive() || b.works[f.shape] {
@@ -124,6 +125,7 @@ func (b *ownBuilder) steps(dst []ownStep, s *shape, off uintptr, empty bool) []o
 			}
 		}
 		return dst
+	default: // the rest has nothing to own
 	}
 	return append(dst, step)
 }

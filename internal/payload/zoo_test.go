@@ -1,6 +1,7 @@
 package payload_test
 
 import (
+	"bytes"
 	"math"
 	"reflect"
 	"testing"
@@ -181,7 +182,7 @@ func holds[T any](t *testing.T, want payload.Mode, gen *rapid.Generator[T]) {
 					}
 				}
 				again, err := typ.Append(nil, &got)
-				if err != nil || string(again) != string(data) {
+				if err != nil || !bytes.Equal(again, data) {
 					t.Fatalf("encoded again %q, %v, want %q", again, err, data)
 				}
 			})
@@ -203,8 +204,8 @@ func signs(v reflect.Value) string {
 		return "+"
 	case reflect.Struct:
 		s := ""
-		for i := range v.NumField() {
-			s += signs(v.Field(i))
+		for _, field := range v.Fields() {
+			s += signs(field)
 		}
 		return s
 	case reflect.Array, reflect.Slice:

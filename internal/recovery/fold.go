@@ -3,6 +3,7 @@ package recovery
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/journal"
@@ -91,7 +92,7 @@ func (s *stage) fold(p *journal.Placed) error {
 	if s.number != 0 && p.Number != s.number {
 		return &Violation{
 			Stage: s.Name, LSN: p.First,
-			Expected: fmt.Sprintf("number %d among the stage's frames", s.number), Found: fmt.Sprint(p.Number),
+			Expected: fmt.Sprintf("number %d among the stage's frames", s.number), Found: strconv.FormatUint(p.Number, 10),
 		}
 	}
 	s.number = p.Number + p.Frames()
@@ -178,7 +179,7 @@ func (s *stage) work(lsn journal.LSN, w journal.OpenWork) error {
 	case w.Op == journal.OpenAdd:
 		return &Violation{
 			Stage: s.Name, Journal: w.Journal, Seq: w.Seq, LSN: lsn,
-			Expected: fmt.Sprintf("open work %d or above", s.NextOpen), Found: fmt.Sprint(w.ID),
+			Expected: fmt.Sprintf("open work %d or above", s.NextOpen), Found: strconv.FormatUint(w.ID, 10),
 		}
 	default:
 		return &Violation{Stage: s.Name, LSN: lsn, Expected: "a change of work that is open", Found: fmt.Sprintf("one of %d, which is not", w.ID)}
@@ -253,6 +254,7 @@ func (s *stage) consume(lsn journal.LSN, c *journal.Consumed) error {
 	case journal.Ended:
 		cur := s.Cursors[c.Journal]
 		s.Cursors[c.Journal] = journal.Cursor{Journal: c.Journal, Seq: cur.Seq, End: max(cur.End, natural(c.End))}
+	default: // moves no cursor
 	}
 	return nil
 }
@@ -262,7 +264,7 @@ func (s *stage) write(lsn journal.LSN, o *journal.Output) error {
 	v := &Violation{Stage: s.Name, Journal: s.Name + "." + o.Port, Seq: port.Count + 1, LSN: lsn}
 	switch {
 	case o.First != port.Count+1:
-		v.Expected, v.Found = fmt.Sprintf("sequence %d to be written next", port.Count+1), fmt.Sprint(o.First)
+		v.Expected, v.Found = fmt.Sprintf("sequence %d to be written next", port.Count+1), strconv.FormatUint(o.First, 10)
 		return v
 	case port.End == journal.Natural && !reserved(o.Port):
 		v.Expected, v.Found = "nothing written after the natural end", fmt.Sprintf("%d records", o.Count)
@@ -310,7 +312,7 @@ func (s *stage) confirm(p *journal.Placed) error {
 		if ok && have.Seq != cur.Seq {
 			return &Violation{
 				Stage: s.Name, Journal: cur.Journal, Seq: have.Seq, LSN: p.Last,
-				Expected: fmt.Sprintf("a checkpoint after %d consumed records", have.Seq), Found: fmt.Sprint(cur.Seq),
+				Expected: fmt.Sprintf("a checkpoint after %d consumed records", have.Seq), Found: strconv.FormatUint(cur.Seq, 10),
 			}
 		}
 		s.Cursors[cur.Journal] = journal.Cursor{Journal: cur.Journal, Seq: cur.Seq, End: max(have.End, natural(cur.End))}

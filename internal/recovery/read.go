@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weirflow/weir/internal/evidence"
@@ -228,7 +229,7 @@ func (r *reader) compare() error {
 			if c.Seq > port.Count {
 				return &Violation{
 					Stage: name, Journal: j, Seq: port.Count + 1, LSN: s.Last,
-					Expected: fmt.Sprintf("no more consumed than the %d records written", port.Count), Found: fmt.Sprint(c.Seq),
+					Expected: fmt.Sprintf("no more consumed than the %d records written", port.Count), Found: strconv.FormatUint(c.Seq, 10),
 				}
 			}
 			if c.End == journal.Natural && (port.End != journal.Natural || c.Seq != port.Count) {

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/weirflow/weir/internal/wire"
 	"github.com/weirflow/weir/journal"
@@ -71,7 +72,7 @@ func ParseSnapshot(data []byte, s *Stage, apply func(table string, c journal.Cha
 	if magic := in.Raw("magic", len(snapMagic)); in.Err() == nil && string(magic) != snapMagic {
 		in.Fail(0, fmt.Sprintf("%q", snapMagic), fmt.Sprintf("%q", magic))
 	}
-	expect(&in, "version", fmt.Sprint(snapVersion), func() string { return fmt.Sprint(in.Uvarint("version")) })
+	expect(&in, "version", strconv.Itoa(snapVersion), func() string { return strconv.FormatUint(in.Uvarint("version"), 10) })
 	expect(&in, "stage", s.Name, func() string { return in.String("stage", journal.MaxName) })
 	for range in.Count("tables", 2) {
 		table := in.String("table", journal.MaxName)
@@ -105,7 +106,7 @@ func parseOpen(in *wire.Reader, s *Stage) {
 		at := in.Offset()
 		o := Open{OpenWork: journal.OpenWork{Op: journal.OpenAdd, ID: in.Uvarint("open work id")}}
 		if in.Err() == nil && o.ID <= last {
-			in.Fail(at, fmt.Sprintf("an id above %d", last), fmt.Sprint(o.ID))
+			in.Fail(at, fmt.Sprintf("an id above %d", last), strconv.FormatUint(o.ID, 10))
 		}
 		last = o.ID
 		copy(o.Epoch[:], in.Raw("epoch", len(o.Epoch)))
@@ -123,7 +124,7 @@ func parseOpen(in *wire.Reader, s *Stage) {
 	at := in.Offset()
 	s.NextOpen = in.Uvarint("next open work")
 	if in.Err() == nil && s.NextOpen <= last {
-		in.Fail(at, fmt.Sprintf("an id above %d", last), fmt.Sprint(s.NextOpen))
+		in.Fail(at, fmt.Sprintf("an id above %d", last), strconv.FormatUint(s.NextOpen, 10))
 	}
 }
 

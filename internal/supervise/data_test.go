@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/weirflow/weir/internal/supervise"
 	"pgregory.net/rapid"
+
+	"github.com/weirflow/weir/internal/supervise"
 )
 
 func TestIntentRules(t *testing.T) {

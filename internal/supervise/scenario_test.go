@@ -63,7 +63,7 @@ func play(t *testing.T, commands string) string {
 	t.Helper()
 	var m machine
 	var out strings.Builder
-	for _, line := range strings.Split(commands, "\n") {
+	for line := range strings.SplitSeq(commands, "\n") {
 		words := strings.Fields(line)
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
 			continue

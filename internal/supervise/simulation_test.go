@@ -7,8 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weirflow/weir/internal/supervise"
 	"pgregory.net/rapid"
+
+	"github.com/weirflow/weir/internal/supervise"
 )
 
 // A pipeline whose engine answers every action, in any order and with any

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/weirflow/weir/internal/fsm"
@@ -86,7 +87,7 @@ func NewStage(config StageConfig) (*Stage, error) {
 	n := config.Inputs
 	switch {
 	case config.Source && len(config.Hydrate) > 0:
-		return nil, fmt.Errorf("a source does not hydrate")
+		return nil, errors.New("a source does not hydrate")
 	case config.Source:
 		n = 1 // its reader
 	case n < 1:

@@ -308,7 +308,7 @@ func (p *Part) Prepare() (string, error) {
 func (p *Part) Finish() (string, error) {
 	if p.note.Phase == phaseFinalizing && !p.append {
 		err := p.fsys.Rename(p.part, p.path)
-		if err != nil && !(errors.Is(err, fs.ErrNotExist) && p.finishAgain() == nil) {
+		if err != nil && (!errors.Is(err, fs.ErrNotExist) || p.finishAgain() != nil) {
 			return "", fmt.Errorf("put %s in place: %w", p.path, err)
 		}
 		if err := p.fsys.SyncDir(filepath.Dir(p.path)); err != nil {

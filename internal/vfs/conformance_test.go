@@ -80,7 +80,7 @@ func wantErr(t *testing.T, what string, err, want error) {
 	}
 }
 
-func create(t *testing.T, fsys vfs.FS, name string, data string) vfs.File {
+func create(t *testing.T, fsys vfs.FS, name, data string) vfs.File {
 	t.Helper()
 	f, err := fsys.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
 	must(t, err)
@@ -128,7 +128,7 @@ func testReadWrite(t *testing.T, fsys vfs.FS, dir string) {
 	if string(p[:n]) != want {
 		t.Errorf("content = %q", p[:n])
 	}
-	if n, err := f.ReadAt(p[:5], 1000); n != 5 || err != nil && err != io.EOF {
+	if n, err := f.ReadAt(p[:5], 1000); n != 5 || err != nil && !errors.Is(err, io.EOF) {
 		t.Errorf("ReadAt up to the end = %d, %v", n, err)
 	}
 	_, err = f.ReadAt(p, 2000)
@@ -325,7 +325,7 @@ func testRemove(t *testing.T, fsys vfs.FS, dir string) {
 	must(t, fsys.Remove(name))
 	wantErr(t, "Remove again", fsys.Remove(name), fs.ErrNotExist)
 	p := make([]byte, 4)
-	if _, err := f.ReadAt(p, 0); string(p) != "data" || err != nil && err != io.EOF {
+	if _, err := f.ReadAt(p, 0); string(p) != "data" || err != nil && !errors.Is(err, io.EOF) {
 		t.Errorf("the removed file reads %q, %v through its handle", p, err)
 	}
 	must(t, f.Close())

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -74,11 +75,11 @@ func EnsureDir(fsys FS, path string, perm fs.FileMode) error {
 			return fmt.Errorf("make directory %s: %w", path, err)
 		}
 	}
-	for i := len(missing) - 1; i >= 0; i-- {
-		if err := fsys.MkdirAll(missing[i], perm); err != nil {
+	for _, m := range slices.Backward(missing) {
+		if err := fsys.MkdirAll(m, perm); err != nil {
 			return fmt.Errorf("make directory %s: %w", path, err)
 		}
-		if err := fsys.SyncDir(filepath.Dir(missing[i])); err != nil {
+		if err := fsys.SyncDir(filepath.Dir(m)); err != nil {
 			return fmt.Errorf("make directory %s: %w", path, err)
 		}
 	}

@@ -246,7 +246,7 @@ func (m *Memory) LockHolder(name string) (note string, held bool, err error) {
 	}
 	_, n, err := m.find(name)
 	if err != nil || !m.locked[n] {
-		return "", false, nil //nolint:nilerr // a file that is not there is not held
+		return "", false, nil
 	}
 	return n.note(), true, nil
 }

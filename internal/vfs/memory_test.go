@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -140,7 +141,7 @@ func resize(b []byte, size int) []byte {
 	if size <= len(b) {
 		return b[:size:size]
 	}
-	return append(b[:len(b):len(b)], make([]byte, size-len(b))...)
+	return append(slices.Clip(b), make([]byte, size-len(b))...)
 }
 
 // TestCrashOfOneFile: after a crash every sector holds a content it had since
@@ -267,7 +268,7 @@ func TestCrashOfNames(t *testing.T) {
 				}
 				check(t, err)
 				next++
-				id := fmt.Sprint(next)
+				id := strconv.Itoa(next)
 				_, err = f.Write([]byte(id))
 				check(t, err)
 				check(t, f.Sync())
@@ -370,10 +371,10 @@ func TestCrashTakesEveryWay(t *testing.T) {
 		got := content(t, m, "/f")
 		first, second := got[:1], got[vfs.Sector:vfs.Sector+1]
 		seen["sectors "+first+second]++
-		switch size := len(got); {
-		case size == 2*vfs.Sector:
+		switch len(got) {
+		case 2 * vfs.Sector:
 			seen["old size"]++
-		case size == 4*vfs.Sector:
+		case 4 * vfs.Sector:
 			seen["new size"]++
 			if got[3*vfs.Sector] == 0 {
 				seen["hole"]++
@@ -411,7 +412,7 @@ func TestCrashIsRepeatable(t *testing.T) {
 	disk := func(seed uint64) string {
 		m := vfs.NewMemory()
 		for i := range 20 {
-			put(t, m, fmt.Sprintf("/f%d", i), strings.Repeat(fmt.Sprint(i), 1000))
+			put(t, m, fmt.Sprintf("/f%d", i), strings.Repeat(strconv.Itoa(i), 1000))
 		}
 		must(t, m.SyncDir("/"))
 		m = m.Crash(seeded(seed))

@@ -2,7 +2,7 @@ package segment
 
 import (
 	"crypto/sha256"
-	"fmt"
+	"errors"
 	"hash"
 )
 
@@ -42,7 +42,7 @@ func (c *chain) clone() (chain, error) {
 	}
 	h, ok := c.hash.(hash.Cloner)
 	if !ok {
-		return d, fmt.Errorf("SHA-256 cannot be cloned in this build") // never: crypto/sha256 promises it
+		return d, errors.New("SHA-256 cannot be cloned in this build") // never: crypto/sha256 promises it
 	}
 	dup, err := h.Clone()
 	d.hash = dup

@@ -233,7 +233,7 @@ func (s *segmentCheck) frames(h *header) error {
 	}
 	if missing == nil {
 		s.trailer, end = &t, t.end
-	} else if s.last && !(s.told.sealed && s.told.number == s.number) {
+	} else if s.last && (!s.told.sealed || s.told.number != s.number) {
 		s.found.Open = true
 	} else if err := s.damage(s.noFooter(s.file, missing)); err != nil {
 		return err
@@ -400,7 +400,7 @@ func (c *checker) snapshots() error {
 		}
 		found := "none"
 		if ok {
-			found = fmt.Sprintf("%x", sum)
+			found = hex.EncodeToString(sum[:])
 		}
 		err = c.damage(&CorruptError{
 			File: file, LSN: check.lsn,

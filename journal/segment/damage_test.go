@@ -169,7 +169,6 @@ func TestDamageStopsReaders(t *testing.T) {
 		disk := clean.Kill()
 		flip(t, disk, name, off, 3)
 		was := readFile(t, disk, name)
-		var corrupt *segment.CorruptError
 		l, _, err := segment.Open(disk, dir, segment.Options{})
 		if err == nil {
 			var r journal.Reader
@@ -181,7 +180,7 @@ func TestDamageStopsReaders(t *testing.T) {
 			closeLog(t, l)
 		}
 		inIndex := false
-		if !errors.As(err, &corrupt) {
+		if corrupt, ok := errors.AsType[*segment.CorruptError](err); !ok {
 			// Only what a reader of everything does not need: the index.
 			f := check(t, disk)
 			if inIndex = len(f.Damage) > 0 && bytes.Contains([]byte(f.Damage[0].Expected), []byte("index")); !inIndex {

@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 
 	"github.com/weirflow/weir/internal/wire"
 	"github.com/weirflow/weir/journal"
@@ -89,7 +90,7 @@ func parseFrame(b []byte) (frame, *fault) {
 		prev:   le.Uint32(b[32:]),
 	}
 	if f.length > maxBody {
-		return frame{}, &fault{expected: fmt.Sprintf("a body of at most %d bytes", maxBody), found: fmt.Sprintf("%d", f.length)}
+		return frame{}, &fault{expected: fmt.Sprintf("a body of at most %d bytes", maxBody), found: strconv.Itoa(f.length)}
 	}
 	return f, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/weirflow/weir/internal/wire"
 	"github.com/weirflow/weir/journal"
@@ -123,7 +124,7 @@ func (l *ledger) add(f *frame, body []byte, file string, off int64) (uint64, err
 		s.check, s.snapshot, s.sum = f.lsn, t.Check.Snapshot, t.Check.Sum
 	}
 	if f.check() != (t.Check != nil) {
-		return records, corrupt("", 0, fmt.Sprintf("a frame whose flag says of a checkpoint: %v", t.Check != nil), fmt.Sprint(f.check()))
+		return records, corrupt("", 0, fmt.Sprintf("a frame whose flag says of a checkpoint: %v", t.Check != nil), strconv.FormatBool(f.check()))
 	}
 	return records, nil
 }
@@ -151,7 +152,7 @@ func (l *ledger) output(stage string, o *journal.Output) (uint64, *fault) {
 		return n, &fault{"records", err.Error()}
 	}
 	if n != uint64(o.Count) {
-		return n, &fault{fmt.Sprintf("%d records", o.Count), fmt.Sprint(n)}
+		return n, &fault{fmt.Sprintf("%d records", o.Count), strconv.FormatUint(n, 10)}
 	}
 	if !p.blind && uint64(digest) != o.Digest {
 		return n, &fault{fmt.Sprintf("records with digest %016x", o.Digest), fmt.Sprintf("%016x", uint64(digest))}
@@ -193,9 +194,9 @@ func (l *ledger) differs(x *index) (name, expected, found string) {
 		if j := x.journals[p]; !a.unsure && (j == nil && a.last != 0 || j != nil && j.last != a.last) {
 			found := "nothing"
 			if j != nil {
-				found = fmt.Sprint(j.last)
+				found = strconv.FormatUint(j.last, 10)
 			}
-			return "journal " + p.String(), fmt.Sprint(a.last), found
+			return "journal " + p.String(), strconv.FormatUint(a.last, 10), found
 		}
 	}
 	return "", "", ""

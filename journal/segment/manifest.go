@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/weirflow/weir/internal/vfs"
@@ -69,7 +71,7 @@ func checkManifest(m *journal.Manifest) error {
 		return fmt.Errorf("a run id of %d bytes", len(m.Run))
 	}
 	if len(m.Epochs) == 0 {
-		return fmt.Errorf("no epochs")
+		return errors.New("no epochs")
 	}
 	for i, e := range m.Epochs {
 		if i == 0 && e.First < 1 || i > 0 && (e.Number <= m.Epochs[i-1].Number || e.First < m.Epochs[i-1].First) {
@@ -138,6 +140,6 @@ func (o *Options) enter(m journal.Manifest, at spotValue, cut int64) (journal.Ma
 	if e.Config == "" {
 		e.Config = m.Fingerprint
 	}
-	m.Epochs = append(m.Epochs[:len(m.Epochs):len(m.Epochs)], e)
+	m.Epochs = append(slices.Clip(m.Epochs), e)
 	return m, checkManifest(&m)
 }

@@ -118,8 +118,7 @@ func takeLock(fsys vfs.FS, dir string) (io.Closer, error) {
 		return nil, err
 	}
 	lock, err := fsys.Lock(lockFile(dir), string(note))
-	var locked *vfs.LockedError
-	if errors.As(err, &locked) {
+	if locked, ok := errors.AsType[*vfs.LockedError](err); ok {
 		return nil, fmt.Errorf("run in %s: %w by %s: stop that process, or wait until it has ended", dir, journal.ErrInUse, describe(locked.Note))
 	}
 	if err != nil {

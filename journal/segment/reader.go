@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sort"
 	"sync"
 
@@ -322,8 +323,6 @@ func findRecord(p port, seq uint64, first journal.LSN, n int, indexOf func(i int
 // Tails says where each stage stood when this owner opened the log.
 func (l *Log) Tails() map[string]journal.Tail {
 	tails := make(map[string]journal.Tail, len(l.tails))
-	for stage, t := range l.tails {
-		tails[stage] = t
-	}
+	maps.Copy(tails, l.tails)
 	return tails
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/weirflow/weir/journal"
 )
@@ -15,9 +16,9 @@ type epochs []journal.Epoch
 // at returns the number of the epoch that the frame with this LSN belongs to:
 // the last one that began no later.
 func (e epochs) at(lsn journal.LSN) uint64 {
-	for i := len(e) - 1; i >= 0; i-- {
-		if e[i].First <= lsn {
-			return e[i].Number
+	for _, v := range slices.Backward(e) {
+		if v.First <= lsn {
+			return v.Number
 		}
 	}
 	return 0

@@ -3,11 +3,13 @@ package segment
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/weirflow/weir/internal/vfs"
@@ -105,10 +107,10 @@ func (l *layout) readSnapshot(name string) ([]byte, error) {
 	}
 	data := b[snapshotHeader:]
 	if size := le.Uint64(b[16:]); size != uint64(len(data)) {
-		return corrupt(snapshotHeader, fmt.Sprintf("%d bytes of data", size), fmt.Sprintf("%d", len(data)))
+		return corrupt(snapshotHeader, fmt.Sprintf("%d bytes of data", size), strconv.Itoa(len(data)))
 	}
 	if sum := sha256.Sum256(data); sum != [32]byte(b[24:56]) {
-		return corrupt(snapshotHeader, fmt.Sprintf("data with SHA-256 %x", b[24:56]), fmt.Sprintf("%x", sum))
+		return corrupt(snapshotHeader, fmt.Sprintf("data with SHA-256 %x", b[24:56]), hex.EncodeToString(sum[:]))
 	}
 	return data, nil
 }

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,7 +70,7 @@ func TestViewOfRunInProgress(t *testing.T) {
 				if i%50 == 7 {
 					check = &journal.Checkpoint{}
 				}
-				frames := s.next(t, 1+i%3, check, fmt.Sprint(i), string(make([]byte, i)))
+				frames := s.next(t, 1+i%3, check, strconv.Itoa(i), string(make([]byte, i)))
 				put(t, l, frames...)
 				for _, f := range frames {
 					want = append(want, string(f.Body))
@@ -147,7 +148,7 @@ func begin(t testing.TB, disk vfs.FS, o segment.Options) process {
 // kill ends the process.
 func (p process) kill() {
 	p.faults.Stop()
-	_ = p.Log.Close() // ends its goroutines and gives up the lock
+	_ = p.Close() // ends its goroutines and gives up the lock
 }
 
 // lose does to the file what a loss of power may do to what is not durable: all

@@ -42,7 +42,7 @@ func (v *View) Follow(ctx context.Context, from journal.LSN) iter.Seq2[journal.E
 			yield(journal.Entry{}, err)
 			return
 		}
-		defer r.Close() //nolint:errcheck // a file that was only read
+		defer r.Close()
 		seen := max(from, 1) - 1
 		for {
 			e, err := r.Next()
