@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func (p *program) prepare(command string, args []string, more func(*pflag.FlagSe
 			return nil, usage("flow %s: %w", p.def.Name(), err)
 		}
 	}
-	pl.all = append(own, flow...)
+	pl.all = slices.Concat(own, flow)
 
 	set := pflag.NewFlagSet(command, pflag.ContinueOnError)
 	set.SetOutput(io.Discard)
@@ -188,8 +189,9 @@ func exitFor(sum weir.Summary, err error, allowDead bool) error {
 		return nil
 	case weir.Stopped, weir.Cancelled:
 		return exitError{code: exitUnfinished}
+	default:
+		return exitError{code: exitFailed}
 	}
-	return exitError{code: exitFailed}
 }
 
 // refused turns an error of Start into an exit code and words.

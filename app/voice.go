@@ -30,7 +30,7 @@ func newVoice(w io.Writer, asJSON bool) *voice {
 func (v *voice) line(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if v.json != nil {
-		v.json.LogAttrs(context.Background(), slog.LevelInfo, text)
+		v.json.LogAttrs(context.Background(), slog.LevelInfo, text) //nolint:sloglint // a line for people, given to a machine as it is
 		return
 	}
 	v.mu.Lock()
@@ -80,7 +80,7 @@ func (h *lines) Handle(_ context.Context, r slog.Record) error {
 		write(a)
 	}
 	r.Attrs(write)
-	h.voice.line("%s", b.String())
+	h.voice.line("%s", b.String()) //nolint:contextcheck // a line is written whole or not at all
 	return nil
 }
 

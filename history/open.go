@@ -237,7 +237,7 @@ func finished(dir string) error {
 	}
 	r.owner = func() (string, bool, error) { return "", false, nil } // it is ours
 	s, err := r.Status()
-	if err = errors.Join(err, r.Close()); err != nil {
+	if err := errors.Join(err, r.Close()); err != nil {
 		return err
 	}
 	if !s.Finished() {

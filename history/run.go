@@ -51,7 +51,8 @@ func Of(log Log) (*Run, error) {
 	}); ok {
 		r.wait = func(ctx context.Context, after journal.LSN) error { return d.Await(ctx, after+1) }
 	}
-	return r, r.parse()
+	err := r.parse()
+	return r, err
 }
 
 // parse reads the definition in the manifest.

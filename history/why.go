@@ -106,7 +106,7 @@ func (r *Run) Why(ctx context.Context, ref event.Ref, limits Limits) (*Explanati
 // A tracer walks causes.
 type tracer struct {
 	run    *Run
-	ctx    context.Context
+	ctx    context.Context //nolint:containedctx // of one call of Why or Impact, which the tracer does not outlive
 	limits Limits
 	seen   map[event.Ref]bool
 	state  *recovery.State

@@ -95,10 +95,10 @@ func drawState(t *rapid.T, n int) (journal.State, []journal.Change) {
 	return s, cs
 }
 
-func drawEnds(t *rapid.T, min journal.EndKind) (ends []journal.End) {
+func drawEnds(t *rapid.T, worst journal.EndKind) (ends []journal.End) {
 	for range rapid.IntRange(0, 2).Draw(t, "ends") {
 		ends = append(ends, journal.End{
-			Port: name.Draw(t, "port"), Kind: max(min, kind.Draw(t, "kind")), Count: seq.Draw(t, "count"), Digest: rapid.Uint64().Draw(t, "digest"),
+			Port: name.Draw(t, "port"), Kind: max(worst, kind.Draw(t, "kind")), Count: seq.Draw(t, "count"), Digest: rapid.Uint64().Draw(t, "digest"),
 		})
 	}
 	return ends

@@ -29,7 +29,7 @@ type Entry struct {
 	Body  []byte // valid until the next call of the reader; Clone to keep
 }
 
-// Append options.
+// An Urgency says whether an append waits while the log is hindered.
 type Urgency uint8
 
 const (

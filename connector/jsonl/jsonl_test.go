@@ -45,8 +45,8 @@ func check(t *testing.T, orders []order, bad []weir.Bad) {
 	}
 	var got []string
 	for _, b := range bad {
-		err := b.Err.Error()
-		got = append(got, string(event.KindOf(b.Err))+err[strings.Index(err, " line "):])
+		_, where, _ := strings.Cut(b.Err.Error(), " line ")
+		got = append(got, string(event.KindOf(b.Err))+" line "+where)
 	}
 	for i, want := range []string{
 		"decode line 3: ", "decode line 4: ", "decode line 5: decode: it is not valid UTF-8",

@@ -31,7 +31,7 @@ func BenchmarkChain(b *testing.B) {
 				}
 				count := f.counter("out", fmt.Sprint("s", stages-1))
 				before := cpu()
-				r, err := engine.Start(b.Context(), engine.Config{Flow: f.flow, Log: &sinkhole{}})
+				r, err := engine.Start(context.Background(), engine.Config{Flow: f.flow, Log: &sinkhole{}})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -53,7 +53,7 @@ func TestStop(t *testing.T) {
 		}, true},
 		{"twice", nil, func(_ *testing.T, r *engine.Run, _ *memory.Log) {
 			synctest.Wait()
-			go r.Stop(t.Context()) //nolint:errcheck // the second is looked at
+			go r.Stop(context.Background()) //nolint:errcheck // the second is looked at
 		}, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestCancel(t *testing.T) {
 				t.Errorf("Pause: %v", err)
 			}
 		}},
-		{"stopping", nil, func(_ *testing.T, r *engine.Run) { go r.Stop(t.Context()) }}, //nolint:errcheck // cut short
+		{"stopping", nil, func(_ *testing.T, r *engine.Run) { go r.Stop(context.Background()) }}, //nolint:errcheck // cut short
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

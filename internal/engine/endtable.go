@@ -19,7 +19,6 @@ type endTable struct {
 	now, committed []byte // the last key; nil before the first
 	changed        bool
 	placed         journal.LSN
-	done           bool // there is nothing more; of this epoch
 }
 
 var _ plan.Table = (*endTable)(nil)

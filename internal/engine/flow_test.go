@@ -367,8 +367,6 @@ type world struct {
 	calls     int
 	again     int // of records that may have been delivered before
 	mark      string
-	history   []int64 // committed with marks
-	note      string
 	opened    []plan.At
 	closed    int
 	flushes   int

@@ -333,7 +333,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				case 0:
 					_ = r.Cancel()
 				case 4:
-					_ = r.Stop(t.Context())
+					_ = r.Stop(context.Background())
 				}
 				if _, err := r.Wait(); err != nil {
 					t.Errorf("run %d: %v", i, err)

@@ -117,7 +117,7 @@ func Start(ctx context.Context, c Config) (*Run, error) {
 	r.durable.Store(uint64(c.Log.Durable()))
 	r.stopWatch = c.Log.Watch(r.onDurable)
 	r.leave = context.AfterFunc(ctx, func() { r.cancelFor(context.Cause(ctx).Error()) })
-	go r.pipe.loop()
+	go r.pipe.loop() //nolint:contextcheck // a run outlives the context it is started with
 	r.tell(supervise.PipelineInput{Event: supervise.Materialize})
 	return r, nil
 }

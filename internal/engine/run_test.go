@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
@@ -32,7 +33,7 @@ func start(t *testing.T, b *build, log *memory.Log, change ...func(*engine.Confi
 	for _, fn := range change {
 		fn(&c)
 	}
-	r, err := engine.Start(t.Context(), c)
+	r, err := engine.Start(context.Background(), c)
 	if err != nil {
 		t.Fatalf("Start: %v", err)
 	}

@@ -121,7 +121,7 @@ func (w *sink) finished(j *job) error {
 		return w.delivered(j)
 	case flushJob:
 		if j.err != nil && s.ctx.Err() != nil {
-			return nil // cut short: unknown, so without a receipt
+			return nil //nolint:nilerr // cut short: unknown, so without a receipt
 		}
 		if j.err != nil {
 			return fmt.Errorf("flush the sink: %w", j.err)

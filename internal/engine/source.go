@@ -83,8 +83,9 @@ func (w *source) handle(m message) error {
 		default:
 			w.s.raise(supervise.StageInput{Event: supervise.EndOfInput, Ending: supervise.Natural})
 		}
+	default: // for others
 	}
-	return nil
+	return nil //nolint:nilerr // how a reader ends that was told to does not matter
 }
 
 func (w *source) idle() bool { return w.paused || w.next == nil && !w.reading }

@@ -219,7 +219,6 @@ func (s *stage) once() error {
 // work does one thing that the state asks for.
 func (s *stage) work() (did bool, err error) {
 	s.wakeAt = time.Time{}
-	done := false
 	switch {
 	case s.closing:
 		if s.worker.close() {
@@ -243,6 +242,7 @@ func (s *stage) work() (did bool, err error) {
 			}
 			return true, s.emitAtEnd()
 		}
+		var done bool
 		if s.flushing {
 			if did, done, err = s.worker.drain(); done && err == nil {
 				s.flushing = false
@@ -254,8 +254,9 @@ func (s *stage) work() (did bool, err error) {
 			s.raise(supervise.StageInput{Event: supervise.OutputDone})
 		}
 		return did || done, err
+	default:
+		return false, nil
 	}
-	return false, nil
 }
 
 // sleep waits for a poke, or until due if that is not zero.

@@ -212,7 +212,8 @@ func unwritable(err error) *fault { return &fault{why: "cannot be written: " + e
 
 // appendFloat writes a number as ECMAScript does, like encoding/json.
 func appendFloat(dst []byte, n *node, p unsafe.Pointer) ([]byte, *fault) {
-	bits, f := 64, 0.0
+	var f float64
+	bits := 64
 	if n.size == 4 {
 		bits, f = 32, float64(*(*float32)(p))
 	} else {

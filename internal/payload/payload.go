@@ -87,7 +87,7 @@ func (t *Type[T]) probe() error {
 	t.Normalize(&v)
 	data, err := t.Append(nil, &v)
 	if err != nil {
-		return nil // the zero value need not be valid
+		return nil //nolint:nilerr // the zero value need not be valid
 	}
 	if err := t.codec.decode(data, &w); err != nil {
 		return fmt.Errorf("payload %T cannot be recorded: what is written cannot be read: %w", v, err)

@@ -17,7 +17,7 @@ import (
 )
 
 // A Violation says where a log contradicts itself, though every frame is whole.
-type Violation struct {
+type Violation struct { //nolint:errname // the word of the run log for it
 	Stage    string
 	Journal  string      // "" if it is about the stage's frames or memory
 	Seq      uint64      // of Journal: where what is there parts from what must be

@@ -24,7 +24,8 @@ type Entries interface {
 // AppendSnapshot appends the encoding of tables and of s's open work, timers and
 // receipts to dst. Other fields of s are not in a snapshot.
 func AppendSnapshot[T Entries](dst []byte, s *Stage, tables []T) ([]byte, error) {
-	b := append(dst, snapMagic...)
+	b := dst
+	b = append(b, snapMagic...)
 	b = wire.AppendUvarint(b, snapVersion)
 	b = wire.AppendString(b, s.Name)
 	b = wire.AppendUvarint(b, uint64(len(tables)))

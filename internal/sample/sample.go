@@ -131,7 +131,7 @@ func (w *Writer) moved(stage, from, to, event string) error {
 
 // order is the payload of order n.
 func order(n int) string {
-	return fmt.Sprintf(`{"id":"o-%d","customer":"%s","cents":%d}`, n, customer(n), 100*n)
+	return fmt.Sprintf(`{"id":"o-%d","customer":%q,"cents":%d}`, n, customer(n), 100*n)
 }
 
 func customer(n int) string { return []string{"ann", "bob"}[n%2] }
@@ -191,7 +191,7 @@ func (w *Writer) validate() error {
 func (w *Writer) sum(seq uint64, n int) error {
 	who := customer(n)
 	w.sums[who] += 100 * n
-	total := fmt.Sprintf(`{"customer":"%s","cents":%d}`, who, w.sums[who])
+	total := fmt.Sprintf(`{"customer":%q,"cents":%d}`, who, w.sums[who])
 	t := &journal.Transition{Stage: "totals", Consumed: []journal.Consumed{run("validate.valid", seq, seq)}}
 	w.port(t, "out", "total", journal.Record{Items: []int{0}, Key: []byte(who), Payload: []byte(total)})
 	t.State = []journal.State{{

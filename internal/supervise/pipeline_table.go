@@ -34,7 +34,6 @@ func buildPipelineTable() *PipelineTable {
 // The guards.
 func stopping(f PipelineFacts) bool       { return f.Stopping }
 func cancelled(f PipelineFacts) bool      { return f.Cancelled }
-func ending(f PipelineFacts) bool         { return f.Stopping || f.Cancelled }
 func first(f PipelineFacts) bool          { return f.First }
 func sooner(f PipelineFacts) bool         { return f.Sooner }
 func gating(f PipelineFacts) bool         { return f.Gating }

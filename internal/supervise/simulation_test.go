@@ -274,7 +274,6 @@ type stageSim struct {
 	s                         *supervise.Stage
 	config                    supervise.StageConfig
 	queue                     []supervise.StageInput
-	reading, hydrating        bool
 	sentEnds                  bool
 	stopWaiting               bool
 	finished, emitted         bool

@@ -423,7 +423,7 @@ func TestCrashIsRepeatable(t *testing.T) {
 		return all.String()
 	}
 	for seed := range uint64(20) {
-		if disk(seed) != disk(seed) {
+		if first, again := disk(seed), disk(seed); first != again {
 			t.Fatalf("seed %d gave two disks", seed)
 		}
 	}

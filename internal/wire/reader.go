@@ -117,16 +117,16 @@ func (r *Reader) Varint(what string) int64 {
 	return int64(u>>1) ^ -int64(u&1)
 }
 
-// Count reads a uvarint that says how many items follow, each at least min
-// bytes long (min below 1 counts as 1). More items than the bytes that are
+// Count reads a uvarint that says how many items follow, each at least least
+// bytes long (below 1 counts as 1). More items than the bytes that are
 // left can hold is an error, so the caller may allocate for the result.
-func (r *Reader) Count(what string, min int) int {
+func (r *Reader) Count(what string, least int) int {
 	start := r.off
 	n := r.uvarint(what, "count")
 	if r.err != nil {
 		return 0
 	}
-	if room := uint64((len(r.buf) - r.off) / max(min, 1)); n > room {
+	if room := uint64((len(r.buf) - r.off) / max(least, 1)); n > room {
 		r.off = start
 		r.fail(what, "count", fmt.Sprintf("%d where the bytes left hold at most %d", n, room))
 		return 0

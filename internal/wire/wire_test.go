@@ -156,10 +156,10 @@ func TestReaderRefuses(t *testing.T) {
 }
 
 func TestCount(t *testing.T) {
-	for _, min := range []int{-1, 0, 1} {
+	for _, least := range []int{-1, 0, 1} {
 		r := wire.NewReader([]byte{3, 0, 0, 0})
-		if got := r.Count("records", min); got != 3 || r.Err() != nil {
-			t.Errorf("Count(min %d) = %d, %v, want 3", min, got, r.Err())
+		if got := r.Count("records", least); got != 3 || r.Err() != nil {
+			t.Errorf("Count(%d) = %d, %v, want 3", least, got, r.Err())
 		}
 		if got := len(r.Rest()); got != 3 {
 			t.Errorf("Rest has %d bytes, want 3", got)

@@ -372,8 +372,8 @@ func TestC11ForeignFrames(t *testing.T) {
 		"frames of this segment, elsewhere": whole[512:end],
 		"the last frame once more":          whole[all[len(all)-1].from:end],
 		"frames of another run":             foreign[frames(foreign)[0].from:],
-		"a frame's magic":                   []byte("÷WF"),
-		"a header that claims much":         append([]byte("÷WF"), []byte(strings.Repeat("ÿ", 200))...),
+		"a frame's magic":                   []byte("\xf7WF\x1e"),
+		"a header that claims much":         append([]byte("\xf7WF\x1e"), []byte(strings.Repeat("\xff", 200))...),
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := made.Kill()

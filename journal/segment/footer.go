@@ -108,7 +108,7 @@ func (l *layout) readIndex(f vfs.File, t *trailer) (*index, *fault, error) {
 	}
 	x, err := parseIndex(b)
 	if err != nil {
-		return nil, &fault{"an index", err.Error()}, nil
+		return nil, &fault{"an index", err.Error()}, nil //nolint:nilerr // the fault tells it
 	}
 	return x, nil, nil
 }

@@ -59,7 +59,7 @@ func FuzzRun(f *testing.F) {
 		if err != nil {
 			return
 		}
-		defer l.Close() //nolint:errcheck // it may find damage
+		defer l.Close()
 		drain(l.Read(0))
 		_, _ = l.Find("orders.out", 20)
 		for stage := range l.Tails() {
@@ -75,7 +75,7 @@ func drain(r journal.Reader, err error) {
 	if err != nil {
 		return
 	}
-	defer r.Close() //nolint:errcheck // nothing to lose
+	defer r.Close()
 	for {
 		if _, err := r.Next(); err != nil {
 			if !errors.Is(err, io.EOF) {

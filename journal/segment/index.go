@@ -76,20 +76,6 @@ func (x *index) next() {
 	}
 }
 
-// clone returns a copy that shares nothing.
-func (x *index) clone() *index {
-	c := newIndex()
-	c.marks = slices.Clone(x.marks)
-	for name, s := range x.stages {
-		end := *s
-		c.stages[name] = &end
-	}
-	for name, j := range x.journals {
-		c.journals[name] = &journalEnd{last: j.last, entries: slices.Clone(j.entries)}
-	}
-	return c
-}
-
 // follows checks that the frame's records go on where their journals ended, for
 // span i of a transition whose earlier spans are given.
 func (x *index) follows(s journal.Span, before []journal.Span) error {

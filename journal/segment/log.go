@@ -181,8 +181,9 @@ func (l *Log) Append(ctx context.Context, u journal.Urgency, frames ...journal.F
 	for {
 		l.mu.Lock()
 		if l.failed != nil || l.closing {
-			defer l.mu.Unlock()
-			return 0, cmp.Or(l.failed, journal.ErrClosed)
+			err := cmp.Or(l.failed, journal.ErrClosed)
+			l.mu.Unlock()
+			return 0, err
 		}
 		if l.hasRoom(u, size) {
 			lsn, err = l.place(frames, size, snapshot)

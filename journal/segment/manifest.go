@@ -141,5 +141,6 @@ func (o *Options) enter(m journal.Manifest, at spotValue, cut int64) (journal.Ma
 		e.Config = m.Fingerprint
 	}
 	m.Epochs = append(slices.Clip(m.Epochs), e)
-	return m, checkManifest(&m)
+	err := checkManifest(&m)
+	return m, err
 }

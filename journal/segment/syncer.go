@@ -19,11 +19,10 @@ func (l *Log) sync() {
 	}
 	var (
 		timer  = time.NewTimer(delay)
-		due    = timer.C // nil while the timer is not set
+		due    <-chan time.Time // nil while the timer is not set
 		passed bool
 	)
 	timer.Stop()
-	due = nil
 	for {
 		behind, urgent := l.behind()
 		switch {

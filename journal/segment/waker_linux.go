@@ -30,7 +30,7 @@ func newWaker(fsys vfs.FS, file string) *waker {
 				if !ok {
 					events = nil
 				}
-			case <-errs: // an overflow is a change as well
+			case <-errs: //nolint:errcheck // an overflow is a change as well
 			}
 			wake(changed)
 		}

@@ -118,15 +118,15 @@ func (l *Log) persist(do func() error) bool {
 // passes tells whether what failed may be tried again: there was no space, and
 // nothing was left in doubt.
 func passes(err error) bool {
-	var sync failedSync
+	var sync failedSyncError
 	return vfs.IsNoSpace(err) && !errors.As(err, &sync)
 }
 
-// A failedSync is final whatever its cause: what is on the disk is unknown.
-type failedSync struct{ cause error }
+// A failedSyncError is final whatever its cause: what is on the disk is unknown.
+type failedSyncError struct{ cause error }
 
-func (e failedSync) Error() string { return e.cause.Error() }
-func (e failedSync) Unwrap() error { return e.cause }
+func (e failedSyncError) Error() string { return e.cause.Error() }
+func (e failedSyncError) Unwrap() error { return e.cause }
 
 // pause waits for a time, at most until someone asks for room or the log is
 // closed.
@@ -210,7 +210,7 @@ func writeFooter(f vfs.File, footer []byte, at int64) error {
 		return err
 	}
 	if err := f.Sync(); err != nil {
-		return failedSync{err}
+		return failedSyncError{err}
 	}
 	return nil
 }
@@ -221,13 +221,13 @@ func (l *layout) name(f vfs.File, h *header) error {
 		return err
 	}
 	if err := f.Sync(); err != nil {
-		return failedSync{err}
+		return failedSyncError{err}
 	}
 	if err := l.fsys.Rename(l.temp(h.number), l.segment(h.number)); err != nil {
 		return err
 	}
 	if err := l.fsys.SyncDir(l.logDir()); err != nil {
-		return failedSync{err}
+		return failedSyncError{err}
 	}
 	return nil
 }
