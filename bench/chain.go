@@ -154,5 +154,5 @@ the whole process (getrusage) over the whole run, start and end included; "cores
 disk or for others who use the machine. The payload codec is the default, JSON.
 
 The floor is what nobody can leave out who records a payload: encode it (the same codec), copy it into a buffer, CRC-32C of it, SHA-256 over
-everything; one goroutine, no I/O, no hand-over. "the reference" is an emulation of the I/O of the design that Weir's model comes from, with
-the figures that performance.md of the design gives; it was not measured in this run, and not on this machine.`
+everything; one goroutine, no I/O, no hand-over. "the reference" is an emulation of the I/O of the design that Weir's model comes from: 4,600, 2,100
+and 720 records/s through 1, 3 and 10 stages, measured once on another machine with two cores and not again in this run.`

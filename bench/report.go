@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -142,6 +143,10 @@ func writeMarkdown(file, dir string) error {
 
 func (r *Report) markdown(w io.Writer) {
 	fmt.Fprintf(w, "\n## %s %s\n\n`%s`, %s, took %v. %s.\n", r.ID, r.Title, r.Command, r.Started.Format("2006-01-02 15:04 MST"), r.Took, r.Machine.String())
+	if load, err := strconv.ParseFloat(r.Machine.Load, 64); err == nil && load > float64(r.Machine.Cores)/2 {
+		fmt.Fprintf(w, "\n**Other programs used this machine meanwhile (load %s on %s)**: CPU per record, bytes, syncs and ratios of CPU stand; rates and times\nare worse than the machine's, and ratios of them uncertain.\n",
+			r.Machine.Load, plural(r.Machine.Cores, "core"))
+	}
 	for _, text := range r.About {
 		fmt.Fprintf(w, "\n%s\n", text)
 	}
