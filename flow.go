@@ -21,7 +21,8 @@ type Flow struct {
 	name    string
 	prefix  string // of the present group, with its "/"
 	onError plan.OnError
-	sealed  bool // the build function has returned
+	codec   event.Codec // of every payload and state
+	sealed  bool        // the build function has returned
 
 	plan     *plan.Flow
 	stages   []topology.Stage
@@ -66,6 +67,22 @@ func (f *Flow) Group(name string, body func()) {
 	f.groups[f.prefix] = true
 	defer func() { f.prefix, f.onError = prefix, onError }()
 	body()
+}
+
+// Codec sets how payloads and state are recorded: [event.JSON], which is the
+// default, or [event.CBOR], which is smaller and faster and which the commands
+// that inspect runs show as JSON. It applies to the whole flow, so it comes before
+// the first stage; a run goes on with the codec that it began with.
+func (f *Flow) Codec(c event.Codec) {
+	at := f.open()
+	switch {
+	case len(f.stages) > 0:
+		f.problem("", at, "Codec is called behind the first stage; call it before")
+	case c != event.JSON && c != event.CBOR:
+		f.problem("", at, "there is no codec %v; use event.JSON or event.CBOR", c)
+	default:
+		f.codec = c
+	}
 }
 
 // Defaults sets options for the stages that are added after it in this flow or
@@ -160,6 +177,9 @@ func (f *Flow) add(kind topology.Kind, op, name string) *stage {
 	ts := topology.Stage{Name: full, Kind: kind, Group: strings.TrimSuffix(f.prefix, "/"), Caller: caller}
 	if kind != topology.Source && kind != topology.Sink { // of those the log does not depend on which it is
 		ts.Params = append(ts.Params, topology.Param{Key: "operator", Value: op})
+	}
+	if f.codec != event.JSON {
+		ts.Params = append(ts.Params, topology.Param{Key: topology.ParamCodec, Value: f.codec.String()})
 	}
 	f.stages = append(f.stages, ts)
 	return s
@@ -266,7 +286,7 @@ func payloadType[T any](s *stage, where string) *payload.Type[T] {
 	if t, ok := f.compiled[key]; ok {
 		return t.(*payload.Type[T])
 	}
-	t, err := payload.For[T](event.JSON)
+	t, err := payload.For[T](f.codec)
 	f.compiled[key] = t
 	if err != nil {
 		s.problem("%s: %v", where, err)

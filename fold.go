@@ -170,7 +170,7 @@ func (s *stage) state(set plan.StateSettings) {
 // newTable adds a table of Ss; nil, with a problem, if S cannot be recorded.
 // kept is what the user knows the state as.
 func newTable[K comparable, S any](s *stage, name string, keys *payload.KeyType[K], kept topology.Type) *plan.TypedTable[K, S] {
-	typ, err := payload.For[S](event.JSON)
+	typ, err := payload.For[S](s.f.codec)
 	if err != nil {
 		s.problem("its state: %v", err)
 		return nil

@@ -188,7 +188,7 @@ func (f *forward) transition(p *journal.Placed) error {
 		}
 		k := stateKey{p.Stage, table, string(c.Key)}
 		f.keys[k] = union(f.keys[k], of)
-		e := Effect{Kind: EffectState, Stage: p.Stage, LSN: p.Last, Of: of, Table: table, Key: text(c.Key), Deleted: c.Deleted, Value: text(c.Value)}
+		e := Effect{Kind: EffectState, Stage: p.Stage, LSN: p.Last, Of: of, Table: table, Key: text(c.Key), Deleted: c.Deleted, Value: text(f.run.shown("", c.Value))}
 		f.out.Effects = append(f.out.Effects, e)
 		return nil
 	})

@@ -31,8 +31,8 @@ type Record struct {
 	Time     time.Time // event time, zero if it has none
 	Key      []byte    // encoded, nil if it has none
 	Blob     string    // SHA-256 of the blob that holds the payload, hex; "" if Payload does
-	Payload  []byte
-	Durable  bool // false: a loss of power could still take it
+	Payload  []byte    // as it was recorded; in JSON if that was CBOR
+	Durable  bool      // false: a loss of power could still take it
 }
 
 // MarshalJSON writes the record for people and programs: a payload that is JSON
@@ -308,7 +308,7 @@ func (r *Run) record(e entry) Record {
 	if e.rec.Blob {
 		rec.Blob = hex.EncodeToString(e.rec.Payload)
 	} else {
-		rec.Payload = bytes.Clone(e.rec.Payload)
+		rec.Payload = bytes.Clone(r.shown(port, e.rec.Payload))
 	}
 	return rec
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/internal/recovery"
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/topology"
@@ -33,6 +34,7 @@ type Run struct {
 	log      Log
 	manifest journal.Manifest
 	graph    *topology.Graph // nil if the manifest has none
+	codec    event.Codec     // of payloads and state
 	dir      string
 	owner    func() (who string, held bool, err error)
 	wait     func(ctx context.Context, after journal.LSN) error // returns when there may be frames after that one; nil if there never will be
@@ -65,7 +67,22 @@ func (r *Run) parse() error {
 		return fmt.Errorf("definition in the manifest of run %s: %w", r.manifest.Run, err)
 	}
 	r.graph = g
+	if err := r.codec.UnmarshalText([]byte(g.Codec())); err != nil {
+		return fmt.Errorf("definition in the manifest of run %s: %w", r.manifest.Run, err)
+	}
 	return nil
+}
+
+// shown returns a payload or state as JSON, or as it is if it is
+// something else: what the engine records is JSON whatever the flow's codec.
+func (r *Run) shown(port string, data []byte) []byte {
+	if port == journal.PortSys || port == journal.PortFx || port == evidence.Receipts {
+		return data
+	}
+	if text, err := payload.AsJSON(r.codec, data); err == nil {
+		return text
+	}
+	return data
 }
 
 // Close ends reading.

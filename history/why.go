@@ -395,7 +395,7 @@ func (w *tracer) input(ref event.Ref, depth int) (Cause, error) {
 // change describes a change in p and the chain before it. nth counts from the
 // newest.
 func (w *tracer) change(p *journal.Placed, table string, c *journal.Change, depth, nth int) (*Change, error) {
-	out := &Change{Table: table, Key: text(c.Key), LSN: p.Last, At: p.Time, Deleted: c.Deleted, After: text(c.Value)}
+	out := &Change{Table: table, Key: text(c.Key), LSN: p.Last, At: p.Time, Deleted: c.Deleted, After: text(w.run.shown("", c.Value))}
 	key, previous := bytes.Clone(c.Key), c.Previous
 	var err error
 	if out.Causes, err = w.items(p, append([]int(nil), c.Items...), depth); err != nil {

@@ -76,6 +76,22 @@ type Param struct {
 	Value string `json:"value"`
 }
 
+// ParamCodec is the key of the parameter that names the codec in which a stage's
+// payloads and state are recorded; a stage without it records JSON.
+const ParamCodec = "codec"
+
+// Codec names the codec in which the flow's payloads and state are recorded.
+func (g *Graph) Codec() string {
+	for i := range g.stages {
+		for _, p := range g.stages[i].Params {
+			if p.Key == ParamCodec {
+				return p.Value
+			}
+		}
+	}
+	return "json"
+}
+
 // Action is the outside action of an effect stage.
 type Action struct {
 	Name    string `json:"name"`

@@ -30,6 +30,7 @@ import (
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/journal/memory"
+	"github.com/weirflow/weir/topology"
 )
 
 // An Option tunes [Run].
@@ -77,6 +78,7 @@ func Feed[T any](source string, values ...T) Option {
 type Result struct {
 	weir.Summary
 
+	codec     event.Codec          // of payloads
 	ports     map[string][]written // by journal, reserved ports included
 	delivered map[string][]any     // what each sink got
 }
@@ -153,6 +155,13 @@ func (r *Result) collect(log journal.Log) error {
 	if err != nil {
 		return err
 	}
+	g, err := topology.Parse(log.Manifest().Definition)
+	if err == nil {
+		err = r.codec.UnmarshalText([]byte(g.Codec()))
+	}
+	if err != nil {
+		return errors.Join(err, in.Close())
+	}
 	trs := journal.Transitions(in)
 	var p journal.Placed
 	for {
@@ -195,7 +204,7 @@ func Read[T any](tb testing.TB, r *Result, port string) []T {
 	if !strings.Contains(port, ".") {
 		port += ".out"
 	}
-	typ, err := payload.For[T](event.JSON)
+	typ, err := payload.For[T](r.codec)
 	if err != nil {
 		tb.Fatalf("weirtest: read %s: %v", port, err)
 	}

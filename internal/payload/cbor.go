@@ -1,8 +1,10 @@
 package payload
 
 import (
+	"bytes"
 	"encoding"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/big"
@@ -12,6 +14,8 @@ import (
 	"unsafe"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/weirflow/weir/event"
 )
 
 // cborCodec writes RFC 8949: definite lengths, shortest integers, floats at
@@ -42,8 +46,52 @@ func must[T any](v T, err error) T {
 }
 
 func (cborCodec) decode(data []byte, v any) error { return cborDecoding.Unmarshal(data, v) }
-func (cborCodec) tags() []string                  { return []string{"cbor", "json"} }
-func (cborCodec) wants() string                   { return "MarshalBinary and UnmarshalBinary" }
+
+var (
+	cborAny = must(cbor.DecOptions{DefaultMapType: reflect.TypeFor[map[string]any](), MaxNestedLevels: maxLevels + 8}.DecMode())
+)
+
+// AsJSON returns a payload or state as JSON, for people: a payload in JSON as it
+// is. Numbers that JSON cannot hold are written as text; what cannot be read is
+// an error.
+func AsJSON(c event.Codec, data []byte) ([]byte, error) {
+	if c != event.CBOR {
+		return data, nil
+	}
+	var v any
+	if err := cborAny.Unmarshal(data, &v); err != nil {
+		return nil, fmt.Errorf("CBOR: %w", err)
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(finite(v)); err != nil {
+		return nil, fmt.Errorf("CBOR as JSON: %w", err)
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), nil
+}
+
+// finite puts text in place of the floats that JSON has no form for.
+func finite(v any) any {
+	switch v := v.(type) {
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Sprint(v)
+		}
+	case []any:
+		for i := range v {
+			v[i] = finite(v[i])
+		}
+	case map[string]any:
+		for k, e := range v {
+			v[k] = finite(e)
+		}
+	}
+	return v
+}
+
+func (cborCodec) tags() []string { return []string{"cbor", "json"} }
+func (cborCodec) wants() string  { return "MarshalBinary and UnmarshalBinary" }
 
 func (cborCodec) methods(t reflect.Type) (methods, error) {
 	if t == bigIntType { // the library has a form of its own for it
