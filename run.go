@@ -186,6 +186,9 @@ func (r *Run) Begin() { r.engine.Begin() }
 // cancels instead, and returns ctx's error. Stop returns when the run has ended,
 // and is idempotent. A stopped run is unfinished, unless every source had come to
 // its end.
+//
+// Without a deadline Stop waits for what is in flight, however long that takes:
+// for a sink that is tried again and again, and on a full disk for space.
 func (r *Run) Stop(ctx context.Context) error {
 	err := r.engine.Stop(ctx)
 	_, _ = r.Wait()

@@ -12,17 +12,25 @@ import (
 // run is cancelled instead, with the reason stop_timeout. It returns when the run
 // has ended: nil, or ctx's error if it was cut short. Stop works in every state
 // and is idempotent.
+//
+// Without a deadline it waits for what is in flight, however long that takes: for
+// a sink that is tried again and again, and on a full disk for space.
 func (r *Run) Stop(ctx context.Context) error {
 	deadline, _ := ctx.Deadline()
 	r.tell(supervise.PipelineInput{Event: supervise.Stop, Reason: "stop", Deadline: deadline})
 	select {
 	case <-r.done:
-		return nil
 	case <-ctx.Done():
+		r.tell(supervise.PipelineInput{Event: supervise.Stop, Reason: "stop", Deadline: time.Now()})
 	}
-	r.tell(supervise.PipelineInput{Event: supervise.Stop, Reason: "stop", Deadline: time.Now()})
-	<-r.done
-	return context.Cause(ctx)
+	res, _ := r.Wait()
+	if res.Reason != supervise.StopTimeout {
+		return nil
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return context.DeadlineExceeded // the run's clock was ahead of ctx's
 }
 
 // Cancel ends the run as fast as is safe and returns when it has ended, with the
