@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -143,6 +144,104 @@ func TestEvidenceAtTheEnd(t *testing.T) {
 			if strings.Join(got, " ") != want {
 				t.Errorf("%s: contracts %v, want %s", stage, got, want)
 			}
+		}
+	})
+}
+
+// A stage that keeps state accounts for every input: what the handler neither
+// accepted nor buried, or buried twice, ends the run, and the stage is named.
+func TestAccountingViolations(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		letters int
+		found   string
+	}{
+		{"an input is dropped", 0, "expected 20, found 19"},
+		{"an input is buried twice", 2, "expected 20, found 21"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, log := newBuild(), newLog(memory.Options{})
+				b.source("numbers", 4, upTo(20)...)
+				sums := b.fold("sums", "numbers")
+				inner := sums.fn
+				sums.fn = func(h *handler, in int, v int64) error {
+					if v == 7 {
+						return errRefused
+					}
+					return inner(h, in, v)
+				}
+				sums.node.Handler = &wrongBury{folder: sums, letters: tc.letters}
+				b.sink("out", &world{}, "sums")
+				res := wait(t, start(t, b, log), evidence.Failed)
+				if !strings.Contains(res.Reason, "accounting contract of sums") || !strings.Contains(res.Reason, tc.found) {
+					t.Errorf("reason %q", res.Reason)
+				}
+				var failed []evidence.Contract
+				for _, c := range contracts(t, log, "sums") {
+					if !c.Passed {
+						failed = append(failed, c)
+					}
+				}
+				if len(failed) != 1 || failed[0].Contract != "accounting" || failed[0].To != "sums" || !failed[0].Gates || !failed[0].Final {
+					t.Errorf("evidence %+v", failed)
+				}
+			})
+		})
+	}
+}
+
+// wrongBury writes another number of dead letters than one.
+type wrongBury struct {
+	*folder
+	letters int
+}
+
+func (w *wrongBury) Bury(in int, b *plan.Batch, i int, f *plan.Failure) {
+	for range w.letters {
+		w.folder.Bury(in, b, i, f)
+	}
+}
+
+// What was accounted for is accounted for once, over epochs, refusals, and
+// transitions that had to be made again.
+func TestAccountingOverEpochs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := newLog(memory.Options{})
+		flow := func(open bool) *build {
+			b := newBuild()
+			b.source("numbers", 4, upTo(20)...).open = open
+			sums := b.fold("sums", "numbers")
+			inner := sums.fn
+			sums.fn = func(h *handler, in int, v int64) error {
+				_ = inner(h, in, v)
+				if v%7 == 0 {
+					return errRefused // half of a change is left behind
+				}
+				return nil
+			}
+			b.sink("out", &world{}, "sums")
+			return b
+		}
+		r := start(t, flow(true), log)
+		synctest.Wait()
+		if err := r.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_ = log.Close()
+		log, err := log.Reopen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait(t, start(t, flow(false), log), evidence.Completed)
+		var got []string
+		for _, c := range contracts(t, log, "sums") {
+			if c.Contract == "accounting" {
+				got = append(got, fmt.Sprint(c.Passed, c.Final, c.Writer.Count, c.Reader.Count))
+			}
+		}
+		if want := []string{"true false 20 20", "true true 0 0"}; !slices.Equal(got, want) {
+			t.Errorf("evidence %q, want %q", got, want)
 		}
 	})
 }

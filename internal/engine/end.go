@@ -12,9 +12,10 @@ import (
 )
 
 // The names of contracts, as the pipeline waits for them.
-func transportGate(e *edge) string { return "transport " + e.name }
-func sourceGate(s *stage) string   { return "source " + s.name }
-func deliveryGate(s *stage) string { return "delivery " + s.name }
+func transportGate(e *edge) string   { return "transport " + e.name }
+func sourceGate(s *stage) string     { return "source " + s.name }
+func deliveryGate(s *stage) string   { return "delivery " + s.name }
+func accountingGate(s *stage) string { return "accounting " + s.name }
 
 // judge records a verdict with the next transition. The pipeline is told of a
 // failure at once, of a pass when its record is placed. It reports whether the

@@ -59,6 +59,9 @@ func (p *pipeline) init(r *Run) (err error) {
 		if s.node.Sink != nil {
 			config.Gates = append(config.Gates, supervise.Gate{Name: deliveryGate(s)})
 		}
+		if s.accountable() {
+			config.Gates = append(config.Gates, supervise.Gate{Name: accountingGate(s)})
+		}
 	}
 	p.rules, err = supervise.NewPipeline(config)
 	return err
@@ -473,6 +476,9 @@ func (r *Run) materialized() supervise.PipelineInput {
 		}
 		if s.node.Sink != nil {
 			in.Passed = append(in.Passed, deliveryGate(s))
+		}
+		if s.accountable() {
+			in.Passed = append(in.Passed, accountingGate(s))
 		}
 	}
 	return in

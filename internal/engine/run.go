@@ -145,6 +145,11 @@ func (r *Run) build() error {
 		}
 	}
 	for _, s := range r.stages {
+		if w, ok := s.worker.(*transform); ok && s.accountable() {
+			w.accounts = &account{began: s.cursors()}
+		}
+	}
+	for _, s := range r.stages {
 		for _, o := range s.ports {
 			if err := o.open(r.c.Window); err != nil {
 				return fmt.Errorf("stage %s, port %s: %w", s.name, o.Name, err)

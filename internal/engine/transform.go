@@ -16,6 +16,8 @@ type transform struct {
 	s      *stage
 	failed *InputError // the input that ends the stage, once what precedes it is placed
 	gave   error       // the budget that ends the stage, likewise
+
+	accounts *account // nil if the stage keeps no state
 }
 
 func (w *transform) open() error                  { return nil }
@@ -23,13 +25,21 @@ func (w *transform) read()                        {}
 func (w *transform) pause()                       {}
 func (w *transform) stop()                        {}
 func (w *transform) handle(message) error         { return nil }
-func (w *transform) drain() (_, _ bool, _ error)  { return false, true, nil }
 func (w *transform) output() (_, _ bool, _ error) { return false, true, nil }
 func (w *transform) cut() bool                    { return true }
 func (w *transform) close() bool                  { return true }
 func (w *transform) leave()                       {}
 
 func (w *transform) idle() bool { return !w.s.pendingInput() }
+
+// drain decides the accounting contract.
+func (w *transform) drain() (did, done bool, err error) {
+	if w.accounts == nil {
+		return false, true, nil
+	}
+	w.accounts.judge(w.s)
+	return true, true, w.s.flushSaid()
+}
 
 // pendingInput reports whether an input that the stage reads holds something for
 // it.

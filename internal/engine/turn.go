@@ -190,6 +190,9 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 	for _, e := range s.inputs {
 		e.settle()
 	}
+	if w, ok := s.worker.(*transform); ok && w.accounts != nil {
+		w.accounts.placed(s)
+	}
 	s.sawEnds()
 	for _, gate := range s.passed {
 		s.run.tell(supervise.PipelineInput{Event: supervise.ContractPassed, Name: gate})
