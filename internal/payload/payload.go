@@ -39,6 +39,7 @@ type Type[T any] struct {
 	codec     codec
 	node      *node
 	owned     *owner
+	floats    []place // in Mode Share: where T holds numbers whose equality says too little
 	validates bool
 	clones    bool // T has Clone() T and needs it
 	older     *older
@@ -65,6 +66,9 @@ func For[T any](c event.Codec, up ...event.Upcaster) (*Type[T], error) {
 	t.Schema = schemaOf(root)
 	t.SchemaHash = sha256.Sum256([]byte(c.String() + " " + t.Schema))
 	t.Mode, t.Why = modeOf(root)
+	if t.Mode == Share {
+		t.floats = floatsOf(nil, root, 0)
+	}
 	if _, ok := any((*T)(nil)).(cloner[T]); ok && t.Mode == Decode {
 		t.Mode, t.Why, t.clones = Clone, "", true
 	} else if ok && t.Mode == Clone {

@@ -73,7 +73,7 @@ func (w *TypedWriter[T]) EmitFrom(v T, c *Cause) {
 	w.values = append(w.values, v)
 	p := &w.values[n]
 	if w.in != nil && w.turn.Item >= 0 {
-		if i := w.turn.Item - w.inFrom; any(*p) == any(w.inValues[i]) {
+		if i := w.turn.Item - w.inFrom; w.typ.Same(p, &w.inValues[i]) {
 			w.append(w.in.Payload(i), w.in.CRCs[i], c)
 			return
 		}

@@ -152,6 +152,33 @@ func TestWriterReusesBytes(t *testing.T) {
 	}
 }
 
+// Zero and negative zero are equal and written differently: readers get what is
+// written.
+func TestWriterTellsZerosApart(t *testing.T) {
+	negative := math.Copysign(0, -1)
+	in := &plan.Batch{
+		Type: "point", N: 2, Values: []point{{1, 0, "a"}, {1, negative, "a"}},
+		Raw: []byte(`{"X":1,"Y":0,"Name":"a"}{"X":1,"Y":-0,"Name":"a"}`), Offs: []uint32{0, 24, 24, 49},
+	}
+	in.CRCs = []uint32{wire.Checksum(in.Payload(0)), wire.Checksum(in.Payload(1))}
+	for _, y := range []float64{0, negative} {
+		for item := range 2 {
+			w := plan.NewWriter("out", typeOf[point](t), &plan.Turn{Item: item})
+			w.Watch(in, 0)
+			w.Emit(point{1, y, "a"})
+			o, b := w.Seal(1, 0)
+			again, err := plan.NewDecoder(typeOf[point](t)).Decode("s.out", &o, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, want := again.Values.([]point)[0].Y, b.Values.([]point)[0].Y
+			if math.Signbit(got) != math.Signbit(y) || math.Signbit(want) != math.Signbit(y) {
+				t.Errorf("for item %d %v was emitted, %v recorded, readers got %v", item, y, got, want)
+			}
+		}
+	}
+}
+
 func TestWriterDoesNotReuseBytesOfAnOlderType(t *testing.T) {
 	in := &plan.Batch{Type: "point.v1", N: 1, Values: []point{{1, 2, "a"}}, Raw: []byte(`{"A":1}`), Offs: []uint32{0, 7}, CRCs: []uint32{1}}
 	w := plan.NewWriter("out", typeOf[point](t), &plan.Turn{})
