@@ -164,8 +164,8 @@ func (w *sink) firstNote(note string) error {
 func (w *sink) delivered(j *job) error {
 	s := w.s
 	for i, r := range j.results {
-		if r.err != nil && s.ctx.Err() != nil {
-			break // cut short: unknown, so without a receipt
+		if (r.err != nil || len(r.failed) > 0) && s.ctx.Err() != nil {
+			break // cut short, or not tried as often as it should be: unknown, so without a receipt
 		}
 		if len(w.held) == 0 {
 			w.since = time.Now()
@@ -260,6 +260,9 @@ func (w *sink) account(p piece, r *delivered) (gave, failed error) {
 					Input: fmt.Sprintf("%s:%d", p.edge.journal, first+uint64(i)), Kind: f.Kind, Panic: f.Panic, Stack: f.Stack, Err: err,
 				}
 				break
+			}
+			if r.err == nil || i == p.from { // else it is the same for all
+				s.tellPanic(f.Panic, fmt.Sprintf("%s:%d", p.edge.journal, first+uint64(i)), f.Err, f.Stack)
 			}
 			at := s.turn.items + i - p.from
 			s.node.Turn.Base, s.node.Turn.Item = at, at

@@ -166,6 +166,11 @@ func (s *stage) failed(err error) {
 	violation := (*contract.ViolationError)(nil)
 	panicked := (*PanicError)(nil)
 	input := (*InputError)(nil)
+	if errors.As(err, &input) {
+		s.tellPanic(input.Panic, input.Input, input.Err, input.Stack)
+	} else if errors.As(err, &panicked) {
+		s.tellPanic(true, "", err, panicked.Stack)
+	}
 	switch {
 	case errors.As(err, &violation): // the pipeline decides
 		e := s.inputs[s.inputOf(violation.Verdict.Subject.Upstream)]
@@ -180,6 +185,14 @@ func (s *stage) failed(err error) {
 		event = supervise.Panic
 	}
 	s.raise(supervise.StageInput{Event: event, Err: err})
+}
+
+// tellPanic logs a panic, if that is what it is, with its stack: the log of the
+// run says only that there was one.
+func (s *stage) tellPanic(panicked bool, input string, err error, stack []byte) {
+	if panicked {
+		s.run.log.Error("a panic", attr("stage", s.name), attr("input", input), attr("error", err.Error()), attr("stack", string(stack)))
+	}
 }
 
 // once steps what is to be stepped, takes messages, works, or sleeps.

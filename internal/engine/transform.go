@@ -105,6 +105,12 @@ func (w *transform) finish() error {
 			s.limit = s.run.c.Batch
 		}
 	}
+	return w.outcome()
+}
+
+// outcome is why the stage ends, now that what precedes it is placed; nil if it
+// does not.
+func (w *transform) outcome() error {
 	if w.failed != nil {
 		return w.failed
 	}
@@ -174,6 +180,14 @@ func (w *transform) took(p piece) {
 func (w *transform) refused(p piece, dirty bool) error {
 	s, f := w.s, p.failure
 	p.to = p.from + 1
+	if errors.Is(f.Err, plan.ErrFull) && s.turn.items > 0 {
+		items := s.turn.items
+		if err := s.drop(); err != nil {
+			return err
+		}
+		s.limit = max(1, min(items, s.limit)/2)
+		return nil
+	}
 	if dirty {
 		if err := w.rerun(); err != nil {
 			return err
@@ -189,6 +203,7 @@ func (w *transform) refused(p piece, dirty bool) error {
 		}
 		return nil
 	}
+	s.tellPanic(f.Panic, fmt.Sprintf("%s:%d", p.edge.journal, p.batch.First+uint64(p.from)), f.Err, f.Stack)
 	if err := w.bury(p); err != nil {
 		return err
 	}
@@ -272,10 +287,16 @@ func (w *transform) tooLarge(items int) error {
 			continue
 		}
 		f := &plan.Failure{Kind: event.KindTooLarge, Err: journal.ErrTooLarge}
+		name := fmt.Sprintf("%s:%d", e.journal, h.batch.First+uint64(at))
 		if err := w.refused(piece{edge: e, batch: h.batch, raw: h.raw, from: at, failure: f}, false); err != nil {
 			return err
 		}
-		return w.finish()
+		if s.turn.items > 0 {
+			if err := s.commit(journal.Normal); err != nil {
+				return fmt.Errorf("dead letter for %s: %w", name, err)
+			}
+		}
+		return w.outcome()
 	}
 	return fmt.Errorf("%w: what follows from no input", journal.ErrTooLarge)
 }

@@ -1,11 +1,16 @@
 package plan
 
 import (
+	"errors"
 	"reflect"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/journal"
 )
+
+// ErrFull says that what a transition emits is more than a writer takes, though
+// each input by itself would not be.
+var ErrFull = errors.New("too much is emitted for one transition")
 
 // A Batch is a run of consecutive records of one journal, as readers get it. It
 // is immutable once sealed and may be read by several goroutines.

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/weirflow/weir/event"
@@ -13,6 +12,15 @@ import (
 
 // maxWritten is how many records one transition can hold.
 const maxWritten = journal.MaxParts * journal.PartRecords
+
+const (
+	// headroom is what else is in a transition besides what one input emits, so
+	// that its dead letter can be written if it fits here.
+	headroom = 64 << 10
+	// maxBlob is when a writer takes nothing more before Seal. The log will refuse
+	// such a transition; offsets stay within their type.
+	maxBlob = 1 << 30
+)
 
 // A TypedWriter is the Writer of a port whose payloads are Ts. It is used by
 // the goroutine of its stage.
@@ -30,6 +38,7 @@ type TypedWriter[T any] struct {
 	keys     []string
 	journals []string // what refs count in
 	start    int      // of the present item in blob
+	first    int      // record of the present item
 	err      error
 
 	rec     journal.Record // reused
@@ -113,8 +122,11 @@ func (w *TypedWriter[T]) append(data []byte, crc uint32, c *Cause) {
 	case len(data) > journal.MaxPayload:
 		w.fail(event.Mark(event.KindTooLarge, fmt.Errorf("it is %d bytes long, the limit is %d", len(data), journal.MaxPayload)))
 		return
-	case w.own()+len(data) > journal.MaxBytes || len(w.blob)+len(data) > math.MaxUint32 || len(w.values) > maxWritten:
+	case w.own()+len(data) > w.maxOwn() || len(w.values)-w.first > maxWritten:
 		w.fail(event.Mark(event.KindTooLarge, fmt.Errorf("more than %d records or %d MiB for one input; emit less from each", maxWritten, journal.MaxBytes>>20)))
+		return
+	case len(w.blob) > maxBlob || len(w.values) > 2*maxWritten:
+		w.fail(ErrFull)
 		return
 	}
 	r := &w.rec
@@ -138,10 +150,19 @@ func (w *TypedWriter[T]) append(data []byte, crc uint32, c *Cause) {
 	w.lasts = append(w.lasts, int32(last))
 }
 
+// maxOwn is how many bytes may follow from one item. What follows from none, such
+// as the batch of a source, is for the log to refuse, as a whole.
+func (w *TypedWriter[T]) maxOwn() int {
+	if w.turn.Item < 0 {
+		return journal.MaxBytes
+	}
+	return journal.MaxBytes - headroom
+}
+
 // own is how many bytes were written for the present item.
 func (w *TypedWriter[T]) own() int {
 	if n := len(w.items); n == 0 || int(w.items[n-1]) != w.turn.Item {
-		w.start = len(w.blob)
+		w.start, w.first = len(w.blob), n
 	}
 	return len(w.blob) - w.start
 }

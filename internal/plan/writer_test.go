@@ -224,6 +224,28 @@ func TestDecodeFromWithin(t *testing.T) {
 	}
 }
 
+// What was emitted for other inputs does not make one too large.
+func TestWriterCountsByItem(t *testing.T) {
+	turn := &plan.Turn{}
+	w := plan.NewWriter("out", typeOf[bool](t), turn)
+	const each = 1_500_000
+	for turn.Item = range 3 {
+		for range each {
+			w.Emit(true)
+		}
+	}
+	if turn.Err != nil || w.Len() != 3*each {
+		t.Errorf("%d records of 3 items: %v", w.Len(), turn.Err)
+	}
+	text := plan.NewWriter("out", typeOf[string](t), turn)
+	big := strings.Repeat("x", 33<<20)
+	text.Emit(big)
+	text.Emit(big)
+	if err := turn.Err; err == nil || errors.Is(err, plan.ErrFull) || event.KindOf(err) != event.KindTooLarge {
+		t.Errorf("66 MiB of one item: %v", err)
+	}
+}
+
 func BenchmarkEmit(b *testing.B) {
 	typ, err := payload.For[point](event.JSON)
 	if err != nil {
