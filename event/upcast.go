@@ -6,8 +6,8 @@ import (
 )
 
 // An Upcaster lets new code read what old code recorded: it turns a payload
-// recorded under an old name into a newer type. Make one with [Upcast], and
-// pass it in weir.Options or to Flow.Upcast.
+// recorded under an old name into a newer type. Make one with [Upcast]. Flows do
+// not take upcasters yet: a run is continued with the payload types it began with.
 //
 // Upcasters form chains: from "order.v1" to a type named "order.v2", from
 // "order.v2" to one named "order.v3". Each step needs only its neighbours.

@@ -9,11 +9,11 @@
 //	run, err := history.Open("/var/lib/shop/payments/01JZ…")
 //	if err != nil { … }
 //	defer run.Close()
-//	s, err := run.Summary()                          // status, stages, edges
+//	s, err := run.Summary(ctx)                            // status, stages, edges
 //	for rec, err := range run.Records(ctx, "validate.dead", history.Range{}) { … }
-//	why, err := run.Why(ref, history.Limits{})       // back to the sources
-//	came, err := run.Impact(ref, history.Limits{})   // forward to the receipts
-//	problems, err := run.Check(ctx)                  // is the record whole
+//	why, err := run.Why(ctx, ref, history.Limits{})       // back to the sources
+//	came, err := run.Impact(ctx, ref, history.Limits{})   // forward to the receipts
+//	report, err := run.Check(ctx)                         // is the record whole
 //
 // Status is never stored: it is what the log says ([Status]). Everything here
 // has a JSON form, which is what `weir … --json` prints.
