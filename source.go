@@ -52,7 +52,9 @@ func (fn SourceFunc[T]) Read(ctx context.Context, after Position) iter.Seq2[Batc
 type (
 	// An Acknowledger is told a position once it is durable, in order and never
 	// from two goroutines at once: push sources and queues acknowledge here. An
-	// error is logged; a later position stands for this one too.
+	// error is logged; a later position stands for this one too. A run that goes on
+	// acknowledges the position that it recorded last before it reads: it may have
+	// died between the two, so a position can be acknowledged twice.
 	Acknowledger interface {
 		Ack(ctx context.Context, upTo Position) error
 	}

@@ -82,13 +82,22 @@ func (a *acker) loop() {
 			if i+1 < len(queue) && queue[i+1].part == p.part && queue[i+1].lsn <= a.s.run.c.Log.Durable() {
 				continue
 			}
-			if a.s.run.c.Log.Await(ctx, p.lsn) != nil {
+			if !a.acknowledge(ctx, p) {
 				return
-			}
-			err := protect(func() error { return a.ack(ctx, p.position) })
-			if err != nil && ctx.Err() == nil {
-				a.s.run.log.Warn("source did not take an acknowledgement", attr("stage", a.s.name), attr("error", err.Error()))
 			}
 		}
 	}
+}
+
+// acknowledge tells the source about a position once that is durable, and reports
+// whether it will be.
+func (a *acker) acknowledge(ctx context.Context, p placedAt) bool {
+	if a.s.run.c.Log.Await(ctx, p.lsn) != nil {
+		return false
+	}
+	err := protect(func() error { return a.ack(ctx, p.position) })
+	if err != nil && ctx.Err() == nil {
+		a.s.run.log.Warn("source did not take an acknowledgement", attr("stage", a.s.name), attr("error", err.Error()))
+	}
+	return true
 }

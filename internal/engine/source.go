@@ -58,7 +58,11 @@ func (w *source) read() {
 		w.acking = true
 		go w.acks.loop()
 	}
-	go w.readAll(w.s.position.Value)
+	var at *placedAt // where an earlier epoch got to, if it did
+	if w.s.located {
+		at = &placedAt{lsn: w.s.last, position: w.s.position.Value, part: w.s.position.Part}
+	}
+	go w.readAll(w.s.position.Value, at)
 }
 
 func (w *source) pause() { w.paused = true }
@@ -185,10 +189,15 @@ func (w *source) leave() {
 	}
 }
 
-// readAll is the reading goroutine.
-func (w *source) readAll(after string) {
+// readAll is the reading goroutine. A position that an earlier epoch recorded is
+// acknowledged first: that epoch may have died before it did so, and the source
+// would send again what the log has.
+func (w *source) readAll(after string, recorded *placedAt) {
 	defer close(w.left)
 	s := w.s
+	if w.acks != nil && recorded != nil {
+		w.acks.acknowledge(w.ctx, *recorded)
+	}
 	retry := newAttempts(s.node.Guards.Retry)
 	limit := s.run.limiter(s.node.Guards.Rate)
 	take := func(r *plan.Read) bool {

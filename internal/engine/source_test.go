@@ -190,3 +190,45 @@ func again(t *testing.T, log *memory.Log) *memory.Log {
 	}
 	return log
 }
+
+// What was recorded and not acknowledged when the process died is acknowledged
+// when the run goes on, before more is read: a queue would send it again.
+func TestRecordedPositionIsAcknowledgedAtResume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, w := newLog(memory.Options{}), &world{}
+		b := newBuild()
+		src := b.source("numbers", 2, upTo(4)...)
+		src.acks, src.open = true, true
+		b.sink("out", w, "numbers")
+		log.Hold()
+		r := start(t, b, log)
+		synctest.Wait()
+		if len(src.acked) != 0 {
+			t.Errorf("acknowledged %v though nothing is durable", src.acked)
+		}
+		log.Kill()
+		if _, err := r.Wait(); err == nil {
+			t.Error("the run outlived its log")
+		}
+		log, err := log.Reopen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = newBuild()
+		again := b.source("numbers", 2, upTo(6)...)
+		again.acks = true
+		again.hold = func(_ context.Context, at int) error {
+			again.mu.Lock()
+			defer again.mu.Unlock()
+			if want := []string{"4"}; at == 4 && !slices.Equal(again.acked, want) {
+				t.Errorf("acknowledged %v before reading on, want %v", again.acked, want)
+			}
+			return nil
+		}
+		b.sink("out", w, "numbers")
+		wait(t, start(t, b, log), evidence.Completed)
+		if want := []string{"4", "6"}; !slices.Equal(again.acked, want) {
+			t.Errorf("acknowledged %v, want %v", again.acked, want)
+		}
+	})
+}
