@@ -92,3 +92,27 @@ func TestRunIsContinued(t *testing.T) {
 		t.Errorf("after a completed run: %+v, %v", third, err)
 	}
 }
+
+type adult struct{ Age int }
+
+func (a adult) Validate() error {
+	if a.Age < 18 {
+		return errors.New("too young")
+	}
+	return nil
+}
+
+// What Validate refuses is a dead letter as any other: the summary counts it.
+func TestSummaryCountsRefusedRecords(t *testing.T) {
+	var got memo[adult]
+	def := weir.Define("adults", func(f *weir.Flow) {
+		weir.Each(weir.From(f, "people", weir.Slice([]adult{{17}, {18}, {3}})), "welcome", got.add)
+	})
+	sum, err := def.Run(t.Context(), weir.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum.In != 1 || sum.Out != 1 || sum.Dead != 2 {
+		t.Errorf("in, out, dead = %d, %d, %d, want 1, 1, 2", sum.In, sum.Out, sum.Dead)
+	}
+}

@@ -271,7 +271,6 @@ func (w *sink) account(p piece, r *delivered) (gave, failed error) {
 			if err := s.node.Dead.Writer.Err(); err != nil {
 				return nil, fmt.Errorf("dead letter for %s:%d: %w", p.edge.journal, first+uint64(i), err)
 			}
-			s.turn.dead++
 			bad = append(bad, first+uint64(i))
 		}
 		s.budget.seen++

@@ -131,7 +131,6 @@ func (w *source) place() error {
 	if r.N > 0 || r.Bad > 0 || moved {
 		s.node.Turn.Base, s.node.Turn.Item = 0, -1
 		s.node.Source.Emit(r)
-		s.turn.dead = r.Bad
 		was, located := s.position, s.located
 		s.position, s.located, s.moves = journal.Position{Value: r.Position, Part: r.Part}, true, true
 		err := s.commit(journal.Normal)

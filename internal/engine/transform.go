@@ -218,7 +218,6 @@ func (w *transform) bury(p piece) error {
 	s.node.Turn.Base, s.node.Turn.Item = s.turn.items, s.turn.items
 	b, at := p.edge.freshOne(p.batch, p.raw, p.from)
 	s.node.Handler.Bury(p.edge.input, b, at, p.failure)
-	s.turn.dead++
 	if err := s.node.Dead.Writer.Err(); err != nil {
 		return fmt.Errorf("dead letter for %s:%d: %w", p.edge.journal, p.batch.First+uint64(p.from), err)
 	}
@@ -235,9 +234,7 @@ func (w *transform) rerun() error {
 	for _, p := range s.ports {
 		p.Writer.Rollback(0)
 	}
-	items, dead := 0, s.turn.dead
-	s.turn.dead = 0
-	end := s.turn.items
+	items, end := 0, s.turn.items
 	var again *held // the batch that was made anew last
 	for _, p := range s.turn.pieces {
 		s.turn.items = items
@@ -258,7 +255,7 @@ func (w *transform) rerun() error {
 		}
 		items += p.to - p.from
 	}
-	s.turn.items, s.turn.dead = end, dead
+	s.turn.items = end
 	return nil
 }
 

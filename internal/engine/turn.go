@@ -23,7 +23,6 @@ const (
 type turn struct {
 	items  int // consumed
 	pieces []piece
-	dead   int
 }
 
 // A piece is one call of a handler, or one input that was buried.
@@ -38,7 +37,7 @@ type piece struct {
 // drop undoes the open transition. What was said stays.
 func (s *stage) drop() error {
 	s.reset()
-	s.turn.items, s.turn.dead = 0, 0
+	s.turn.items = 0
 	clear(s.turn.pieces)
 	s.turn.pieces = s.turn.pieces[:0]
 	for _, p := range s.ports {
@@ -169,14 +168,16 @@ func (p *outlet) survives() error {
 
 // placed lets everything follow from a transition that has its LSN.
 func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
-	var out int
+	var out, dead int
 	s.run.placed(size)
 	stateful := len(s.t.State) > 0
 	for _, p := range s.ports {
 		if b := p.batch; b != nil {
 			b.LSN, b.Epoch, b.Recorded = lsn, s.run.epoch.ID, now.UnixNano()
 			p.count, p.digest, p.batch = b.Last(), p.output.Digest, nil
-			if p.Name != journal.PortDead {
+			if p.Port == s.node.Dead {
+				dead += b.N
+			} else {
 				out += b.N
 			}
 			p.push(b)
@@ -199,7 +200,7 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 	}
 	clear(s.passed)
 	s.passed = s.passed[:0]
-	in, dead := s.turn.items, s.turn.dead
+	in := s.turn.items
 	s.in.Add(uint64(in))
 	s.out.Add(uint64(out))
 	s.dead.Add(uint64(dead))
@@ -212,7 +213,7 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 	}
 	s.reset()
 	s.moves = false
-	s.turn.items, s.turn.dead = 0, 0
+	s.turn.items = 0
 	clear(s.turn.pieces)
 	s.turn.pieces = s.turn.pieces[:0]
 }
