@@ -89,7 +89,7 @@ join.unmatched:1 {"User":"bob","Page":2} ← [1] []`},
 		{"left", `
 left/rows ann={"payload":{"User":"ann","Page":9},"journal":"names.out","seq":1}false ← 0 [0]
 left/rows bob=true ← 0 [1 2]
-left.dead:1 {"input":{"User":"bob","Page":2},"ref":"in.out:2","kind":"validation","reason":"validation: unknown"} ← [1] []
+left.dead:1 {"input":{"User":"bob","Page":2},"ref":"in.out:2","kind":"validation","reason":"unknown"} ← [1] []
 left.out:1 9 ← [0] [names.out:1]
 left.out:2 9 ← [2] [names.out:1]`},
 		{"each", `

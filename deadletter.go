@@ -104,7 +104,7 @@ func (m morgue[In]) bury(b *plan.Batch, i int, f *plan.Failure, own bool) {
 	dead := Failed[In]{
 		Ref:    event.Ref{Stage: stage, Port: port, Seq: b.First + uint64(i)},
 		Kind:   f.Kind,
-		Reason: reason(f.Err),
+		Reason: reason(f.Kind, f.Err),
 	}
 	if own {
 		dead.Input = b.Values.([]In)[i]
@@ -119,7 +119,7 @@ func (m morgue[In]) write(dead Failed[In]) {
 		m.w.Forget()
 		var none In
 		dead.Input = none
-		dead.Reason = reason(fmt.Errorf("%s (left out: %w)", dead.Reason, err))
+		dead.Reason = reason(dead.Kind, fmt.Errorf("%s (left out: %w)", dead.Reason, err))
 		m.w.Emit(dead)
 	}
 }

@@ -268,7 +268,7 @@ func ExampleDeadLetters() {
 		})
 		weir.Each(weir.DeadLetters(in, "validate"), "print", show)
 	})
-	// Output: {Input:{Shop:north Cents:50} Ref:sales.out:3 Kind:validation Reason:validation: too cheap}
+	// Output: {Input:{Shop:north Cents:50} Ref:sales.out:3 Kind:validation Reason:too cheap}
 }
 
 func ExampleRecords() {

@@ -12,9 +12,11 @@ import (
 // maxReason bounds the text of an error in the log, in bytes.
 const maxReason = 4 << 10
 
-// reason is the text of an error as it can be recorded.
-func reason(err error) string {
-	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
+// reason is the text of an error as it can be recorded, without the kind, which
+// is recorded beside it.
+func reason(kind event.Kind, err error) string {
+	text := strings.TrimPrefix(err.Error(), string(kind)+": ")
+	text = strings.ToValidUTF8(text, "\uFFFD")
 	if len(text) > maxReason {
 		text = strings.ToValidUTF8(text[:maxReason], "") + "…"
 	}

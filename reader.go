@@ -81,7 +81,7 @@ func (r *reader[T]) refuse(v *T, err error, unmarked event.Kind) {
 }
 
 func (r *reader[T]) bury(raw []byte, f *plan.Failure) {
-	r.dead.write(Failed[[]byte]{Input: raw, Kind: f.Kind, Reason: reason(f.Err)})
+	r.dead.write(Failed[[]byte]{Input: raw, Kind: f.Kind, Reason: reason(f.Kind, f.Err)})
 }
 
 // Bounded tells whether the source ends by itself.

@@ -84,7 +84,7 @@ func TestBadRowsAreKept(t *testing.T) {
 		`decode | in.csv line 3: it has 2 columns, the header has 3 | Rome,1`,
 		"decode | in.csv line 4: it is not valid UTF-8 | \xff,1,",
 		`decode | in.csv line 5: bare " in non-quoted-field | a"b,1,`,
-		`too_large | in.csv line 7: it has 2097156 bytes, at offset `,
+		`too_large | in.csv line 7: it has 2097156 bytes, from offset `,
 		`decode | in.csv line 8: extraneous or missing " in quoted-field | "never closed,1,`,
 	} {
 		if i >= len(bad) {

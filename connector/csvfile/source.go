@@ -24,7 +24,6 @@ import (
 	"github.com/jszwec/csvutil"
 
 	"github.com/weirflow/weir"
-	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/textfile"
 	"github.com/weirflow/weir/internal/vfs"
 )
@@ -38,8 +37,8 @@ const (
 )
 
 // A Source reads one file. A row with the wrong number of columns or bad quotes,
-// with a value that does not fit its field, that is not valid UTF-8 or longer
-// than 1 MiB is bad input: a dead letter of the source that holds the row as it
+// with a value that does not fit its field, that is not valid UTF-8, longer than
+// 1 MiB or refused by T's Validate method is bad input: a dead letter of the source that holds the row as it
 // came. Empty lines are passed over. Columns that T does not have are ignored; a
 // column that T has and the file has not is an error before the first row.
 type Source[T any] struct {
@@ -143,7 +142,7 @@ func (s *Source[T]) header(file *textfile.Reader, r *reader[T]) ([]string, error
 		}
 		fields, err := r.parse(row)
 		if err != nil {
-			return nil, fmt.Errorf("%s line %d: the header: %w", s.path, row.Line, err)
+			return nil, fmt.Errorf("the header: %w", row.Fault(s.path, err))
 		}
 		columns = slices.Clone(fields)
 	}
@@ -191,8 +190,7 @@ func (r *reader[T]) next() (b weir.Batch[T], err error) {
 		}
 		v, err := r.decode(row)
 		if err != nil {
-			err = event.Mark(event.KindOf(err), fmt.Errorf("%s line %d: %w", r.path, row.Line, err))
-			b.Bad = append(b.Bad, weir.Bad{Raw: bytes.Clone(row.Text), Err: err})
+			b.Bad = append(b.Bad, weir.Bad{Raw: bytes.Clone(row.Text), Err: row.Fault(r.path, err)})
 			continue
 		}
 		b.Values = append(b.Values, v)
@@ -203,10 +201,10 @@ func (r *reader[T]) next() (b weir.Batch[T], err error) {
 // parse splits a row into its fields; they are valid until the next call.
 func (r *reader[T]) parse(row textfile.Row) ([]string, error) {
 	if row.Long > 0 {
-		return nil, event.Mark(event.KindTooLarge, fmt.Errorf("it has %d bytes, at offset %d; the limit is %d", row.Long, row.At, textfile.MaxRow))
+		return nil, textfile.ErrLong
 	}
 	if !utf8.Valid(row.Text) {
-		return nil, event.Mark(event.KindDecode, errors.New("it is not valid UTF-8"))
+		return nil, textfile.ErrEncoding
 	}
 	r.feed.row, r.feed.ended = row.Text, false
 	fields, err := r.parser.Read()
@@ -214,7 +212,7 @@ func (r *reader[T]) parse(row textfile.Row) ([]string, error) {
 		err = parse.Err
 	}
 	if err != nil {
-		return nil, event.Mark(event.KindDecode, err)
+		return nil, err
 	}
 	return fields, nil
 }
@@ -225,7 +223,7 @@ func (r *reader[T]) decode(row textfile.Row) (v T, err error) {
 		return v, err
 	}
 	if len(fields) != len(r.columns) {
-		return v, event.Mark(event.KindDecode, fmt.Errorf("it has %d columns, the header has %d", len(fields), len(r.columns)))
+		return v, fmt.Errorf("it has %d columns, the header has %d", len(fields), len(r.columns))
 	}
 	if untyped, ok := any(&v).(*Row); ok {
 		*untyped = make(Row, len(fields))
@@ -236,9 +234,9 @@ func (r *reader[T]) decode(row textfile.Row) (v T, err error) {
 	}
 	r.record.fields = fields
 	if err := r.decoder.Decode(&v); err != nil {
-		return v, event.Mark(event.KindDecode, r.explain(err))
+		return v, r.explain(err)
 	}
-	return v, nil
+	return v, textfile.Validate(&v)
 }
 
 // explain says what does not fit in words of the file.

@@ -49,8 +49,9 @@ func check(t *testing.T, orders []order, bad []weir.Bad) {
 		got = append(got, string(event.KindOf(b.Err))+" line "+where)
 	}
 	for i, want := range []string{
-		"decode line 3: ", "decode line 4: ", "decode line 5: decode: it is not valid UTF-8",
-		"too_large line 6: too_large: it has 209715",
+		"decode line 3: field \"cents\": want number (int), found string", "decode line 4: it is no JSON, from byte 6 on: unexpected end",
+		"decode line 5: it is not valid UTF-8",
+		"too_large line 6: it has 209715",
 	} {
 		if i >= len(got) || !strings.HasPrefix(got[i], want) {
 			t.Errorf("bad lines = %q, want %q at %d", got, want, i)

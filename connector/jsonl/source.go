@@ -17,10 +17,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"reflect"
 	"unicode/utf8"
 
 	"github.com/weirflow/weir"
-	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/textfile"
 	"github.com/weirflow/weir/internal/vfs"
 )
@@ -33,8 +33,8 @@ const (
 )
 
 // A Source reads one file of JSON lines. A line that is no JSON, does not fit T,
-// is not valid UTF-8 or is longer than 1 MiB is bad input: a dead letter of the
-// source that holds the line as it came (the beginning of an overlong one, with
+// is not valid UTF-8, is longer than 1 MiB or is refused by T's Validate method is
+// bad input: a dead letter of the source that holds the line as it came (the beginning of an overlong one, with
 // its place). Empty lines are passed over. Fields that T does not have are
 // ignored.
 type Source[T any] struct {
@@ -96,8 +96,7 @@ func add[T any](b *weir.Batch[T], row textfile.Row, path string) {
 	}
 	v, err := decode[T](row)
 	if err != nil {
-		err = fmt.Errorf("%s line %d: %w", path, row.Line, err)
-		b.Bad = append(b.Bad, weir.Bad{Raw: bytes.Clone(row.Text), Err: err})
+		b.Bad = append(b.Bad, weir.Bad{Raw: bytes.Clone(row.Text), Err: row.Fault(path, err)})
 		return
 	}
 	b.Values = append(b.Values, v)
@@ -105,15 +104,45 @@ func add[T any](b *weir.Batch[T], row textfile.Row, path string) {
 
 func decode[T any](row textfile.Row) (v T, err error) {
 	if row.Long > 0 {
-		return v, event.Mark(event.KindTooLarge, fmt.Errorf("it has %d bytes, at offset %d; the limit is %d", row.Long, row.At, textfile.MaxRow))
+		return v, textfile.ErrLong
 	}
 	if !utf8.Valid(row.Text) {
-		return v, event.Mark(event.KindDecode, errors.New("it is not valid UTF-8"))
+		return v, textfile.ErrEncoding
 	}
 	if err := json.Unmarshal(row.Text, &v); err != nil {
-		return v, event.Mark(event.KindDecode, err)
+		return v, explain(err)
 	}
-	return v, nil
+	return v, textfile.Validate(&v)
+}
+
+// explain says what is wrong with a line in words of JSON, not of Go.
+func explain(err error) error {
+	var syntax *json.SyntaxError
+	var misfit *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Errorf("it is no JSON, from byte %d on: %w", syntax.Offset, err)
+	case errors.As(err, &misfit) && misfit.Field == "":
+		return fmt.Errorf("want %s, found %s", kindOf(misfit.Type), misfit.Value)
+	case errors.As(err, &misfit):
+		return fmt.Errorf("field %q: want %s, found %s", misfit.Field, kindOf(misfit.Type), misfit.Value)
+	}
+	return err
+}
+
+// kindOf names what JSON has for a type.
+func kindOf(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Struct, reflect.Map:
+		return "object"
+	case reflect.Slice, reflect.Array:
+		return "array"
+	case reflect.Bool:
+		return "bool"
+	case reflect.String:
+		return "string"
+	}
+	return fmt.Sprintf("number (%v)", t)
 }
 
 // From returns a Source of JSON lines from a stream that cannot be read again,
@@ -124,9 +153,11 @@ func From[T any](name string, in io.Reader) weir.Source[T] {
 	return weir.SourceFunc[T](func(ctx context.Context, _ weir.Position) iter.Seq2[weir.Batch[T], error] {
 		return func(yield func(weir.Batch[T], error) bool) {
 			lines := bufio.NewReaderSize(in, 64<<10)
+			var at int64
 			for line := int64(1); ctx.Err() == nil; line++ {
-				row, err := readLine(lines)
-				row.Line = line
+				row, n, err := readLine(lines)
+				row.Line, row.At = line, at
+				at += n
 				var b weir.Batch[T]
 				if add(&b, row, name); len(b.Values)+len(b.Bad) > 0 && !yield(b, nil) {
 					return
@@ -144,9 +175,9 @@ func From[T any](name string, in io.Reader) weir.Source[T] {
 	})
 }
 
-// readLine reads one line, keeping the beginning only of one that is too long.
-func readLine(in *bufio.Reader) (row textfile.Row, err error) {
-	var length int64
+// readLine reads one line, keeping the beginning only of one that is too long, and
+// returns how long it is with its end.
+func readLine(in *bufio.Reader) (row textfile.Row, length int64, err error) {
 	for {
 		piece, err := in.ReadSlice('\n')
 		length += int64(len(piece))
@@ -161,6 +192,6 @@ func readLine(in *bufio.Reader) (row textfile.Row, err error) {
 			row.Text = row.Text[:textfile.KeptOfLong]
 		}
 		row.Text = bytes.TrimRight(row.Text, "\r\n")
-		return row, err
+		return row, length, err
 	}
 }
