@@ -63,7 +63,7 @@ func content(r *history.Record) string {
 	}
 	switch {
 	case r.Ref.Port == journal.PortDead && json.Unmarshal(r.Payload, &dead) == nil && dead.Kind != "":
-		return line(fmt.Sprintf("%s: %s  %s", dead.Kind, dead.Reason, dead.Input))
+		return line(fmt.Sprintf("%s: %s  %s", dead.Kind, dead.Reason, asItCame(r.Type, dead.Input)))
 	case r.Blob != "":
 		return "blob " + r.Blob
 	case utf8.Valid(r.Payload):
@@ -71,6 +71,19 @@ func content(r *history.Record) string {
 	default:
 		return fmt.Sprintf("%s (%d bytes)", hex.EncodeToString(r.Payload[:min(len(r.Payload), 32)]), len(r.Payload))
 	}
+}
+
+// badInput is the type of a source's dead letters.
+const badInput = "Failed[[]uint8]"
+
+// asItCame is the input of a dead letter: the text of a row that a source could
+// not accept, which JSON holds in base64, or the payload.
+func asItCame(typ string, input json.RawMessage) string {
+	var row []byte
+	if typ != badInput || json.Unmarshal(input, &row) != nil {
+		return string(input)
+	}
+	return string(row)
 }
 
 // ref reads the second argument.
