@@ -18,6 +18,9 @@ type Observer struct {
 	Moved func(stage, from, to, event string)
 	// Contract is called with each verdict that is recorded.
 	Contract func(Verdict)
+	// Paused is called with the reason when the run begins to wait because the
+	// disk is full, and with nil when it goes on.
+	Paused func(why error)
 	// Stalled is called when input of a stage waits and makes no progress, with
 	// the chain of stages that wait for each other; and with nil when it does
 	// again.

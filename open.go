@@ -157,6 +157,7 @@ func (d *Definition) create(s *store, o Options) (*prepared, error) {
 	dir := filepath.Join(s.runs, m.Run)
 	log, err := segment.Create(s.fsys, dir, m, segment.Options{
 		Sync: o.Sync, SegmentSize: o.SegmentSize, Enter: segment.Enter{Build: buildIdentity(), Config: b.fingerprint},
+		Paused: o.paused,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("flow %s: %w", d.name, err)
@@ -189,6 +190,7 @@ func (d *Definition) resume(s *store, run string, o Options) (*prepared, error) 
 	}
 	log, report, err := segment.Open(s.fsys, dir, segment.Options{
 		Sync: o.Sync, SegmentSize: o.SegmentSize, Enter: segment.Enter{Build: buildIdentity(), Config: b.fingerprint},
+		Paused: o.paused,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("flow %s: %w", d.name, err)
@@ -216,6 +218,18 @@ func compareDefinitions(m *journal.Manifest, now *topology.Graph) error {
 		return fmt.Errorf("run %s: %w", m.Run, err)
 	}
 	return &DefinitionError{Run: m.Run, Differences: topology.Diff(was, now)}
+}
+
+// paused tells people that the run waits for space, or that it goes on.
+func (o *Options) paused(why error) {
+	if why != nil {
+		o.Logger.Warn("the disk is full: the run waits, nothing is lost, and goes on when there is space", slog.String("error", why.Error()))
+	} else {
+		o.Logger.Info("there is space again: the run goes on")
+	}
+	if fn := o.Observer.Paused; fn != nil {
+		fn(why)
+	}
 }
 
 // buildIdentity says which code this is: the revision, or the version of the

@@ -255,7 +255,7 @@ func (r *Run) Status() Status {
 
 // Progress says where a run is, at about one moment.
 type Progress struct {
-	Phase  string // starting, waiting (for Begin), running, paused, ending or ended
+	Phase  string // starting, waiting (for Begin), running, paused, waiting for space (on the disk), ending or ended
 	Stages []StageProgress
 }
 
@@ -273,7 +273,11 @@ type StageProgress struct {
 // Progress returns where the run is. It is cheap.
 func (r *Run) Progress() Progress {
 	at := r.engine.Snapshot()
-	p := Progress{Phase: at.Status, Stages: make([]StageProgress, len(at.Stages))}
+	phase := at.Status
+	if r.log.Stats().Paused != nil && phase != "ended" {
+		phase = "waiting for space"
+	}
+	p := Progress{Phase: phase, Stages: make([]StageProgress, len(at.Stages))}
 	for i, s := range at.Stages {
 		p.Stages[i] = StageProgress(s)
 	}

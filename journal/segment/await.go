@@ -130,9 +130,26 @@ func (l *Log) end(err error) {
 // does not.
 func (l *Log) hinder(who int, err error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.hindered[who] = err
 	if err == nil {
 		l.stir()
+	}
+	l.mu.Unlock()
+	l.tellPaused()
+}
+
+// tellPaused tells Options.Paused whether intake waits, if that is news.
+func (l *Log) tellPaused() {
+	if l.o.Paused == nil {
+		return
+	}
+	l.pausing.Lock()
+	defer l.pausing.Unlock()
+	l.mu.Lock()
+	why := l.paused()
+	l.mu.Unlock()
+	if (why != nil) != l.told {
+		l.told = why != nil
+		l.o.Paused(why)
 	}
 }

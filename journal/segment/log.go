@@ -34,6 +34,11 @@ type Options struct {
 	// 64 MiB.
 	MaxUnwritten, MaxUnsynced int64
 
+	// Paused is called with the reason when intake begins to wait for space on the
+	// disk, and with nil when it goes on. Calls come one after the other, from
+	// goroutines of the log; it must not call the log. Nil means that nobody asks.
+	Paused func(why error)
+
 	// Random is where epochs get their ids. Nil means crypto/rand.
 	Random io.Reader
 	// Now is the clock that dates epochs. Nil means the machine's.
@@ -97,6 +102,8 @@ type Log struct {
 	spare    [][]byte    // buffers for groups
 	ready    *segment    // the next segment, prepared
 	hindered [2]error    // why writer and preparer wait for space
+	pausing  sync.Mutex  // held while Options.Paused is called; taken before mu
+	told     bool        // that intake waits; guarded by pausing
 	failed   error       // why the log cannot go on; wraps ErrPoisoned or ErrClosed
 	closing  bool
 	sealed   int64             // bytes of frames in all segments but the last

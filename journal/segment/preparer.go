@@ -27,9 +27,8 @@ func (l *Log) prepare() {
 			case err == nil:
 				l.mu.Lock()
 				l.ready = seg
-				l.hindered[1] = nil
-				l.stir()
 				l.mu.Unlock()
+				l.hinder(1, nil)
 				delay = retryFirst
 				continue
 			case !vfs.IsNoSpace(err):

@@ -60,7 +60,8 @@ func fillDisk(t *testing.T, dir string) {
 		t.Fatalf("write ballast: %v", err)
 	}
 	runDir := filepath.Join(dir, "run")
-	o := segment.Options{SegmentSize: 1 << 20}
+	var told []error
+	o := segment.Options{SegmentSize: 1 << 20, Paused: func(why error) { told = append(told, why) }}
 	log, err := segment.Create(vfs.OS, runDir, run, o)
 	if err != nil {
 		t.Fatalf("Create: %v", err)
@@ -125,6 +126,9 @@ func fillDisk(t *testing.T, dir string) {
 	}
 	if err := log.Close(); err != nil {
 		t.Fatalf("Close: %v", err)
+	}
+	if len(told) != 2 || !vfs.IsNoSpace(told[0]) || told[1] != nil {
+		t.Errorf("Options.Paused was told %v, want that there is no space, then nil", told)
 	}
 
 	log, report, err := segment.Open(vfs.OS, runDir, o)
