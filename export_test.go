@@ -1,6 +1,7 @@
 package weir
 
 import (
+	"fmt"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
 )
@@ -28,7 +29,7 @@ func RestoreSettings(cfg any, recorded []journal.Setting, sources map[string]str
 	cfg, drifts, err := restoreSettings(cfg, recorded, sources)
 	var text []string
 	for _, d := range drifts {
-		text = append(text, d.String())
+		text = append(text, fmt.Sprint(d.attrs()))
 	}
 	return cfg, text, err
 }

@@ -197,13 +197,17 @@ func (d *Definition) resume(s *store, run string, o Options) (*prepared, error) 
 	}
 	now := log.Manifest()
 	epoch, last := now.Epochs[len(now.Epochs)-1], m.Epochs[len(m.Epochs)-1]
-	o.Logger.Info("continued run", slog.String("flow", d.name), slog.String("run", run), slog.Uint64("epoch", epoch.Number),
-		slog.Uint64("from_lsn", uint64(report.Head)), slog.Int64("cut_bytes", report.Cut), slog.String("dir", dir))
+	attrs := []any{slog.String("flow", d.name), slog.String("run", run), slog.Uint64("epoch", epoch.Number),
+		slog.Uint64("from_lsn", uint64(report.Head))}
+	if report.Cut > 0 {
+		attrs = append(attrs, slog.Int64("cut_bytes", report.Cut))
+	}
+	o.Logger.Info("continued run", append(attrs, slog.String("dir", dir))...)
 	if epoch.Build != last.Build {
 		o.Logger.Info("code changed", slog.Uint64("since_epoch", last.Number), slog.String("was", last.Build), slog.String("is", epoch.Build))
 	}
 	for _, drift := range drifts {
-		o.Logger.Warn("settings drift", slog.String("drift", drift.String()))
+		o.Logger.Warn("a setting is not as the run began", drift.attrs()...)
 	}
 	return &prepared{flow: b.flow, log: log, manifest: now, dir: dir, logger: o.Logger}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -100,6 +101,9 @@ type Summary struct {
 	Reason string        // why it failed or was cancelled
 	Stage  string        // the stage that failed first
 	Took   time.Duration // this epoch
+	// Endless tells that a source of the flow does not end by itself. Such a flow
+	// has done what it was asked to when it is Stopped.
+	Endless bool
 }
 
 // Run runs the flow to its end: until every source has come to its end and
@@ -117,13 +121,14 @@ func (d *Definition) Run(ctx context.Context, o Options) (Summary, error) {
 // A Run is one execution of a flow, under way or ended. Its methods are safe for
 // concurrent use. Call Wait, Stop or Cancel to release what it holds.
 type Run struct {
-	engine *engine.Run
-	log    journal.Log
-	logger *slog.Logger
-	id     string
-	dir    string
-	epoch  uint64
-	cause  func() error // why the caller's context ended, nil if it has not
+	engine  *engine.Run
+	log     journal.Log
+	logger  *slog.Logger
+	id      string
+	dir     string
+	epoch   uint64
+	endless bool
+	cause   func() error // why the caller's context ended, nil if it has not
 
 	once    sync.Once // guards the end
 	summary Summary
@@ -153,6 +158,7 @@ func (d *Definition) Start(ctx context.Context, o Options) (*Run, error) {
 		return context.Cause(ctx)
 	}}
 	r.epoch = p.log.Manifest().Epochs[len(p.log.Manifest().Epochs)-1].Number
+	r.endless = slices.ContainsFunc(p.flow.Nodes, func(n *plan.Node) bool { return n.Source != nil && !n.Source.Bounded() })
 	state, err := engine.Recover(p.flow, p.log)
 	if err == nil {
 		r.engine, err = engine.Start(ctx, engine.Config{
@@ -225,7 +231,7 @@ func (r *Run) finish() {
 	res, err := r.engine.Wait()
 	r.summary = Summary{
 		Status: Status(res.Status), Run: r.id, Dir: r.dir, Epoch: r.epoch,
-		In: res.In, Out: res.Out, Dead: res.Dead, Reason: res.Reason, Stage: res.Stage, Took: res.Took,
+		In: res.In, Out: res.Out, Dead: res.Dead, Reason: res.Reason, Stage: res.Stage, Took: res.Took, Endless: r.endless,
 	}
 	switch closing := r.log.Close(); {
 	case closing == nil || err != nil:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"reflect"
 
@@ -130,11 +131,12 @@ type drift struct {
 	gone     bool // the code has no such setting any more
 }
 
-func (d drift) String() string {
+func (d drift) attrs() []any {
+	now := string(d.now)
 	if d.gone {
-		return fmt.Sprintf("setting %s is not known any more, the run began with %s", d.name, d.recorded)
+		now = "not known any more"
 	}
-	return fmt.Sprintf("setting %s is %s, the run began with %s", d.name, d.now, d.recorded)
+	return []any{slog.String("setting", d.name), slog.String("began_with", string(d.recorded)), slog.String("now", now)}
 }
 
 // restoreSettings returns cfg with the values that a run recorded. A value from

@@ -68,7 +68,7 @@ func TestSettingsAreRestored(t *testing.T) {
 	if diff := gocmp.Diff(want, got, gocmp.AllowUnexported(settings{})); diff != "" {
 		t.Errorf("restored (-want +got):\n%s", diff)
 	}
-	if diff := gocmp.Diff([]string{"setting max_cents is 700, the run began with 500", "setting gone is not known any more, the run began with 1"}, drift); diff != "" {
+	if diff := gocmp.Diff([]string{"[setting=max_cents began_with=500 now=700]", "[setting=gone began_with=1 now=not known any more]"}, drift); diff != "" {
 		t.Errorf("drift (-want +got):\n%s", diff)
 	}
 	if _, _, err := weir.RestoreSettings(now, []journal.Setting{{Name: "max_cents", Value: []byte(`"a lot"`)}}, nil); err == nil ||

@@ -46,8 +46,9 @@ func Main(def *weir.Definition, more ...*weir.Definition) {
 
 // Run is Main without the process: it takes the arguments behind the program's
 // name and returns the exit code. Interrupts and terminations of the process
-// stop the run it is in.
-func Run(args []string, stdin io.Reader, stdout, stderr io.Writer, def *weir.Definition, more ...*weir.Definition) int {
+// stop the run it is in. Weir reads nothing from standard input, which belongs to
+// the flow as standard output does: jsonl.From("stdin", os.Stdin) reads it.
+func Run(args []string, _ io.Reader, stdout, stderr io.Writer, def *weir.Definition, more ...*weir.Definition) int {
 	p := &program{stdout: stdout, stderr: stderr, defs: append([]*weir.Definition{def}, more...)}
 	err := p.run(args)
 	var exit exitError
@@ -56,13 +57,22 @@ func Run(args []string, stdin io.Reader, stdout, stderr io.Writer, def *weir.Def
 		return exitOK
 	case errors.As(err, &exit):
 		if exit.err != nil {
-			fmt.Fprintf(stderr, "%v\n", exit.err)
+			p.complain(exit.err)
 		}
 		return exit.code
 	default:
-		fmt.Fprintf(stderr, "%v\n", err)
+		p.complain(err)
 		return exitFailed
 	}
+}
+
+// complain says why the program ends.
+func (p *program) complain(err error) {
+	if p.say != nil && p.say.json != nil {
+		p.say.json.Error(err.Error())
+		return
+	}
+	fmt.Fprintf(p.stderr, "%v\n", err)
 }
 
 // An exitError is a way to end; err is nil if everything was said.
@@ -87,6 +97,7 @@ func usage(format string, args ...any) error {
 // A program is one invocation.
 type program struct {
 	stdout, stderr io.Writer
+	say            *voice // of the run; nil before
 	defs           []*weir.Definition
 	def            *weir.Definition
 	named          bool // a command was, so run is meant as such

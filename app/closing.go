@@ -14,6 +14,9 @@ import (
 	"github.com/weirflow/weir/internal/inspect"
 )
 
+// reasonTimeout is a run's reason when a stop took too long.
+const reasonTimeout = "stop_timeout"
+
 // closing says how the run ended and what can be asked about it.
 func (p *program) closing(say *voice, sum weir.Summary, err error) {
 	name := p.def.Name()
@@ -30,10 +33,11 @@ func (p *program) closing(say *voice, sum weir.Summary, err error) {
 		}
 	}
 	say.line("%s", b.String())
-	if err != nil {
+	switch {
+	case err != nil && !say.told(err):
 		say.line("%v", err)
-	} else if sum.Reason != "" {
-		say.line("%s", sum.Reason)
+	case err == nil && sum.Reason == reasonTimeout:
+		say.line("stopping took longer than --shutdown-timeout")
 	}
 	if run == nil {
 		return
@@ -46,10 +50,8 @@ func (p *program) closing(say *voice, sum weir.Summary, err error) {
 			}
 		}
 	}
-	switch sum.Status {
-	case weir.Completed:
-	default:
-		hints = append(hints, [2]string{"resume " + sum.Run, "go on with it"})
+	if sum.Status != weir.Completed {
+		hints = append(hints, [2]string{"run", "go on with it"}, [2]string{"run --new", "begin again from the start"})
 	}
 	for _, h := range hints {
 		say.line("  %s %-40s %s", program0(), h[0], h[1])

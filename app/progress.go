@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/weirflow/weir"
 	"github.com/weirflow/weir/internal/vfs"
 )
@@ -45,27 +43,27 @@ func newProgress(w io.Writer, say *voice) *progress {
 	p := &progress{
 		say: say, changed: make(chan struct{}, 1), done: make(chan struct{}), left: make(chan struct{}), last: map[string]uint64{},
 	}
-	if f, ok := w.(*os.File); ok && say.json == nil && term.IsTerminal(int(f.Fd())) {
-		width, _, err := term.GetSize(int(f.Fd()))
-		if err != nil || width < 40 {
-			width = 80
-		}
-		p.screen = &screen{w: w, width: width}
-		say.table = p.screen
+	if f, ok := w.(*os.File); ok && say.json == nil {
+		p.screen = openScreen(f)
 	}
 	return p
 }
 
 // observer notes that something changed.
 func (p *progress) observer() weir.Observer {
-	return weir.Observer{Transition: func(weir.Transition) {
-		if p.dirty.CompareAndSwap(false, true) {
-			select {
-			case p.changed <- struct{}{}:
-			default:
-			}
+	return weir.Observer{
+		Transition: func(weir.Transition) { p.note() },
+		Paused:     func(error) { p.note() },
+	}
+}
+
+func (p *progress) note() {
+	if p.dirty.CompareAndSwap(false, true) {
+		select {
+		case p.changed <- struct{}{}:
+		default:
 		}
-	}}
+	}
 }
 
 // begin begins to show r.
@@ -96,13 +94,10 @@ func (p *progress) loop() {
 func (p *progress) end() {
 	p.once.Do(func() { close(p.done) })
 	<-p.left
-	p.say.mu.Lock()
 	if p.screen != nil {
 		p.screen.clear()
 	}
-	p.say.table = nil
-	p.say.mu.Unlock()
-	p.writeStatus()
+	p.writeStatus(p.run.Progress())
 }
 
 func (p *progress) show() {
@@ -122,9 +117,8 @@ func (p *progress) show() {
 	}
 	p.lastAt = now
 	if p.screen != nil {
-		p.say.mu.Lock()
-		p.screen.draw(fmt.Sprintf("%s · run %s · epoch %d", at.Phase, p.run.ID(), p.run.Epoch()), rows)
-		p.say.mu.Unlock()
+		width, _ := p.screen.size()
+		p.screen.show(table(fmt.Sprintf("%s · run %s · epoch %d", at.Phase, p.run.ID(), p.run.Epoch()), rows, width))
 	} else if now.Sub(p.lined) >= lineEvery {
 		p.lined = now
 		var dead uint64
@@ -133,7 +127,7 @@ func (p *progress) show() {
 		}
 		p.say.line("%s · %s in · %s in flight · %s", at.Phase, count(in), count(waiting), plural(dead, "dead letter"))
 	}
-	p.writeStatus()
+	p.writeStatus(at)
 }
 
 // status is status.json.
@@ -157,11 +151,10 @@ type stage struct {
 
 // writeStatus replaces status.json. It is a convenience: if it cannot be written
 // the run goes on.
-func (p *progress) writeStatus() {
+func (p *progress) writeStatus(at weir.Progress) {
 	if p.run.Dir() == "" {
 		return
 	}
-	at := p.run.Progress()
 	s := status{Run: p.run.ID(), Epoch: p.run.Epoch(), Status: string(p.run.Status()), Phase: at.Phase, At: time.Now().UTC()}
 	for _, g := range at.Stages {
 		s.Stages = append(s.Stages, stage{g.Name, g.State, g.In, g.Out, g.Dead, g.InFlight})

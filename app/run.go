@@ -115,7 +115,7 @@ func hintFlag(err error, set *pflag.FlagSet) string {
 	var names []string
 	set.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	if hint := nearest(unknown.GetSpecifiedName(), names); strings.HasPrefix(hint, "; did") {
-		return hint
+		return strings.Replace(hint, `"`, `"--`, 1)
 	}
 	return "; --help lists the flags"
 }
@@ -149,9 +149,11 @@ func (p *program) runFlow(args []string) error {
 	return p.execute(pl, "")
 }
 
-// execute runs to the end, going on with the run named resume if that is not empty, and turns it into an exit code.
+// execute runs to the end, going on with the run named resume if that is not
+// empty, and turns the end into an exit code.
 func (p *program) execute(pl *plan, resume string) error {
 	say := newVoice(p.stderr, pl.own.LogFormat == "json")
+	p.say = say
 	o := p.options(pl, say.logger())
 	o.Run = resume
 	show := newProgress(p.stderr, say)
@@ -180,14 +182,19 @@ func (p *program) execute(pl *plan, resume string) error {
 func exitFor(sum weir.Summary, err error, allowDead bool) error {
 	switch sum.Status {
 	case weir.Completed:
-		if sum.Dead > 0 && !allowDead {
+		switch {
+		case err != nil: // closing said it
+			return exitError{code: exitFailed}
+		case sum.Dead > 0 && !allowDead:
 			return exitError{code: exitDead}
 		}
-		if err != nil {
-			return exitError{exitFailed, err}
-		}
 		return nil
-	case weir.Stopped, weir.Cancelled:
+	case weir.Stopped:
+		if sum.Endless && (sum.Dead == 0 || allowDead) {
+			return nil
+		}
+		return exitError{code: exitUnfinished}
+	case weir.Cancelled:
 		return exitError{code: exitUnfinished}
 	default:
 		return exitError{code: exitFailed}
@@ -204,7 +211,7 @@ func (p *program) refused(err error) error {
 	case errors.As(err, &changed):
 		return exitError{exitNoStart, fmt.Errorf("%w: %s --new", err, p.def.Name())}
 	case errors.Is(err, weir.ErrInUse):
-		return exitError{exitNoStart, fmt.Errorf("%w; wait for it, or start another run with --new", err)}
+		return exitError{exitNoStart, fmt.Errorf("%w, or start another run beside it with --new", err)}
 	case errors.Is(err, weir.ErrNoDir):
 		return exitError{exitNoStart, fmt.Errorf("%w; create it, or leave out --require-data", err)}
 	case errors.Is(err, weir.ErrUnfinished):

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -12,10 +13,10 @@ import (
 // A voice says to people what Weir has to say, on standard error: in lines of
 // text, or each as a JSON object.
 type voice struct {
-	mu    sync.Mutex // guards w and table
-	w     io.Writer
-	json  *slog.Logger // nil for text
-	table *screen      // cleared before a line; nil without a terminal
+	mu     sync.Mutex // guards w and errors
+	w      io.Writer
+	json   *slog.Logger // nil for text
+	errors []string     // said so far
 }
 
 func newVoice(w io.Writer, asJSON bool) *voice {
@@ -35,10 +36,14 @@ func (v *voice) line(format string, args ...any) {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.table != nil {
-		v.table.clear()
-	}
 	fmt.Fprintln(v.w, text)
+}
+
+// told tells whether err, or what it wraps, was said already.
+func (v *voice) told(err error) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.ContainsFunc(v.errors, func(said string) bool { return strings.HasSuffix(err.Error(), said) })
 }
 
 // logger returns a logger that speaks with v.
@@ -68,8 +73,13 @@ func (h *lines) Handle(_ context.Context, r slog.Record) error {
 		b.WriteString("warning: ")
 	}
 	b.WriteString(r.Message)
+	cause := ""
 	write := func(a slog.Attr) bool {
 		value := a.Value.Resolve().String()
+		if a.Key == "error" { // comes last, as it is
+			cause = ": " + value
+			return true
+		}
 		if strings.ContainsAny(value, " \t\n\"") {
 			value = fmt.Sprintf("%q", value)
 		}
@@ -80,7 +90,12 @@ func (h *lines) Handle(_ context.Context, r slog.Record) error {
 		write(a)
 	}
 	r.Attrs(write)
-	h.voice.line("%s", b.String()) //nolint:contextcheck // a line is written whole or not at all
+	if cause != "" && r.Level >= slog.LevelError {
+		h.voice.mu.Lock()
+		h.voice.errors = append(h.voice.errors, cause)
+		h.voice.mu.Unlock()
+	}
+	h.voice.line("%s", b.String()+cause) //nolint:contextcheck // a line is written whole or not at all
 	return nil
 }
 

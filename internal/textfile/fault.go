@@ -3,8 +3,11 @@ package textfile
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/vfs"
 )
 
 // What makes a row bad whatever its format.
@@ -51,4 +54,28 @@ func unmark(err error) error {
 		}
 	}
 	return err
+}
+
+// said is an error in words for people.
+type said struct {
+	text string
+	err  error
+}
+
+func (e said) Error() string { return e.text }
+func (e said) Unwrap() error { return e.err }
+
+// refused says what the system refused to do with a file, and what helps.
+func refused(op, path string, err error) error {
+	switch {
+	case vfs.IsNoSpace(err):
+		return said{fmt.Sprintf("%s %s: the disk is full: make room and go on with the run", op, path), err}
+	case errors.Is(err, fs.ErrPermission):
+		return said{fmt.Sprintf("%s %s: permission denied: give the user with id %d access to it", op, path, os.Getuid()), err}
+	}
+	var at *fs.PathError
+	if errors.As(err, &at) && at.Path == path {
+		err = at.Err
+	}
+	return fmt.Errorf("%s %s: %w", op, path, err)
 }

@@ -94,7 +94,7 @@ func OpenPart(fsys vfs.FS, path, run, recorded string, appendTo bool) (*Part, er
 func (p *Part) open(first bool) error {
 	if dir := filepath.Dir(p.path); dir != "." {
 		if err := vfs.EnsureDir(p.fsys, dir, 0o755); err != nil {
-			return fmt.Errorf("make the folder of %s: %w", p.path, err)
+			return refused("make the folder of", p.path, err)
 		}
 	}
 	if info, err := p.fsys.Stat(p.path); err == nil && info.IsDir() {
@@ -114,7 +114,7 @@ func (p *Part) open(first bool) error {
 		return p.changed(fmt.Sprintf("%s is gone, of which %d bytes were delivered", p.part, p.note.Size))
 	}
 	if err != nil {
-		return fmt.Errorf("open %s: %w", p.part, err)
+		return refused("open", p.part, err)
 	}
 	p.file = file
 	if first {
@@ -238,7 +238,7 @@ func (p *Part) write() error {
 		return err
 	}
 	if _, err := p.file.WriteAt(p.buf, at); err != nil {
-		return fmt.Errorf("write %s at offset %d: %w", p.part, at, err)
+		return refused("write", p.part, err)
 	}
 	p.buf = p.buf[:0]
 	return nil
@@ -281,7 +281,7 @@ func (p *Part) Sync() error {
 		return nil
 	}
 	if err := p.file.Sync(); err != nil {
-		p.lost = fmt.Errorf("sync %s: %w", p.part, err)
+		p.lost = refused("sync", p.part, err)
 		return p.lost
 	}
 	p.synced = p.note.Size

@@ -47,15 +47,15 @@ func Open(fsys vfs.FS, path, position string, comma byte) (*Reader, error) {
 	info, err := fsys.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%s: there is no such file: %w", path, fs.ErrNotExist)
+		return nil, said{"there is no file " + path, err}
 	case err != nil:
-		return nil, fmt.Errorf("look at %s: %w", path, err)
+		return nil, refused("look at", path, err)
 	case info.IsDir():
 		return nil, fmt.Errorf("%s is a directory: name a file in it", path)
 	}
 	file, err := fsys.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, refused("open", path, err)
 	}
 	r := &Reader{path: path, file: file, comma: comma, size: info.Size(), inode: inode(info), buf: make([]byte, 256<<10)}
 	if err := r.seek(at); err != nil {
