@@ -131,12 +131,21 @@ type drift struct {
 	gone     bool // the code has no such setting any more
 }
 
+// plain is a JSON value as people write it.
+func plain(raw json.RawMessage) string {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		return text
+	}
+	return string(raw)
+}
+
 func (d drift) attrs() []any {
-	now := string(d.now)
+	now := plain(d.now)
 	if d.gone {
 		now = "not known any more"
 	}
-	return []any{slog.String("setting", d.name), slog.String("began_with", string(d.recorded)), slog.String("now", now)}
+	return []any{slog.String("setting", d.name), slog.String("began_with", plain(d.recorded)), slog.String("now", now)}
 }
 
 // restoreSettings returns cfg with the values that a run recorded. A value from

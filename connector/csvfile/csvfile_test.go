@@ -128,7 +128,7 @@ func TestFilesThatDoNotFit(t *testing.T) {
 		{csvfile.Read[city](file(t, "name,capital\n")), `has no column "people": it has name, capital`},
 		{csvfile.Read[city](file(t, "name,name\n")), `two columns are named "name"`},
 		{csvfile.Read[city](t.TempDir()), "is a directory"},
-		{csvfile.Read[city](filepath.Join(t.TempDir(), "no.csv")), "no such file"},
+		{csvfile.Read[city](filepath.Join(t.TempDir(), "no.csv")), "there is no file"},
 		{comma, "delimiter"},
 	} {
 		if _, _, err := read(t, c.src); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -29,11 +29,18 @@ var update = flag.Bool("update", false, "rewrite what the scripts expect")
 // processes of their own.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"flights": main,
+		"flights":  main,
+		"payments": func() { app.Main(weir.Define("payments", payments)) },
 		"changed": func() {
 			app.Main(weir.DefineWith("flights", Config{Flights: "flights.jsonl", Airports: "airports.csv", Out: "out"}, changed))
 		},
 	})
+}
+
+// payments is a flow that has nothing to do with flights.
+func payments(f *weir.Flow) {
+	in := weir.From(f, "in", weir.Slice([]int{1, 2}))
+	weir.Each(in, "pay", func(context.Context, int) error { return errors.New("no money") }, weir.OnError{Error: weir.Fail})
 }
 
 // changed is flights with one more stage.
@@ -50,7 +57,7 @@ func changed(f *weir.Flow, cfg Config) {
 //	as UID exits CODE …       the same as another user
 //	start NAME PROGRAM ARG…   run a program beside the script
 //	says NAME REGEXP          wait until a line of its standard error matches
-//	fills GLOB                wait until a file that matches holds anything
+//	fills GLOB [BYTES]        wait until a file that matches holds that much, or anything
 //	signal NAME SIGNAL        INT or KILL
 //	ends NAME CODE            wait for its end; -1 is an end by a signal
 //	tmpfs DIR SIZE, resize DIR SIZE
@@ -179,7 +186,13 @@ var replaced = []struct {
 	{regexp.MustCompile(`\b\d+(\.\d+)? (B|KB|MB)\b`), "SIZE"},
 	{regexp.MustCompile(`process \d+ on \S+[^ :;,]`), "process PID on HOST"},
 	{regexp.MustCompile(`from lsn \d+`), "from lsn LSN"},
-	{regexp.MustCompile(` +\n`), "\n"},
+	{regexp.MustCompile(`(stopped|failed|cancelled) in TIME · [0-9,]+ in · [0-9,]+ delivered`), "$1 in TIME · N in · N delivered"},
+	{regexp.MustCompile(`\d+ (bytes are|bytes of it|bytes were|were delivered)`), "N $1"},
+	{regexp.MustCompile(`has [1-9]\d* bytes, of`), "has N bytes, of"},
+	{regexp.MustCompile(`LSN \d+`), "LSN N"},
+	{regexp.MustCompile(`CRC [0-9a-f]{8}, found [0-9a-f]{8}`), "CRC A, found B"},
+	{regexp.MustCompile(`\([^()]* frames, .* snapshots?\)`), "(COUNTS)"},
+	{regexp.MustCompile(`at offset \d+`), "at offset N"},
 }
 
 // plain replaces what differs from run to run.
@@ -275,7 +288,11 @@ func ends(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func fills(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Check(awaitFile(ts.MkAbs(args[0]), 1))
+	size := int64(1)
+	if len(args) > 1 {
+		size = sizeArg(ts, args[1])
+	}
+	ts.Check(awaitFile(ts.MkAbs(args[0]), size))
 }
 
 // awaitFile returns when a file that matches pattern has at least size bytes. It

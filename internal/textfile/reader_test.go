@@ -162,7 +162,7 @@ func TestReplacedFilesAreRefused(t *testing.T) {
 func TestOpenSaysWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct{ path, position, want string }{
-		{filepath.Join(dir, "none"), "", "no such file"},
+		{filepath.Join(dir, "none"), "", "there is no file"},
 		{dir, "", "is a directory"},
 		{write(t, ""), "gibberish", "recorded position"},
 		{write(t, ""), `{"offset":-1}`, "recorded position"},
