@@ -292,12 +292,12 @@ func fills(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) > 1 {
 		size = sizeArg(ts, args[1])
 	}
-	ts.Check(awaitFile(ts.MkAbs(args[0]), size))
+	ts.Check(awaitFile(context.Background(), ts.MkAbs(args[0]), size))
 }
 
 // awaitFile returns when a file that matches pattern has at least size bytes. It
 // is woken by the folder, which need not exist yet; the one above it must.
-func awaitFile(pattern string, size int64) error {
+func awaitFile(ctx context.Context, pattern string, size int64) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return err
@@ -322,6 +322,8 @@ func awaitFile(pattern string, size int64) error {
 			}
 		}
 		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		case <-w.Events:
 		case err := <-w.Errors:
 			return err

@@ -72,7 +72,7 @@ func Recover(flow *plan.Flow, log journal.Log) (*recovery.State, error) {
 			tables[n.Name] = append(tables[n.Name], t)
 		}
 	}
-	return recovery.Read(log, tables)
+	return readLog(log, tables)
 }
 
 // addEndTable gives a node that emits at its end the table in which it keeps how
