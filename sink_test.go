@@ -168,7 +168,7 @@ func TestPartialDelivery(t *testing.T) {
 	for _, d := range letters.all {
 		got = append(got, fmt.Sprintf("%d %s %s %s", d.Input, d.Ref, d.Kind, d.Reason))
 	}
-	if diff := gocmp.Diff([]string{"2 in.out:2 permanent permanent: even", "4 in.out:4 permanent permanent: even"}, got); diff != "" {
+	if diff := gocmp.Diff([]string{"2 in.out:2 permanent even", "4 in.out:4 permanent even"}, got); diff != "" {
 		t.Errorf("dead letters (-want +got):\n%s", diff)
 	}
 }

@@ -59,7 +59,7 @@ func TestBadInput(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %q %s", d.Kind, d.Input, d.Reason))
 	}
 	want := []string{
-		`validation "{\"Celsius\":-300}" validation: colder than possible`,
+		`validation "{\"Celsius\":-300}" colder than possible`,
 		`validation "" emit to out: validation: encode reading as json: Celsius is NaN, which JSON cannot hold; use a pointer for a number that may be absent`,
 		`decode "warm" no number`,
 		`decode "?" the source could not decode it and did not say why`,
