@@ -70,17 +70,18 @@ type Encoder struct {
 	head   []byte
 	frames []Frame
 	spans  []Span
+	err    error // what is longer than Parse takes
 }
 
 // Encode returns the frames of t: one, or several parts when t is large. They
-// are valid until the next call. The error is ErrTooLarge, wrapped, or a fault
-// of t's records.
+// are valid until the next call. The error is ErrTooLarge, wrapped, a fault of t's
+// records, or a name, position or id beyond its limit, which nobody could read.
 func (e *Encoder) Encode(t *Transition) ([]Frame, error) {
-	e.frames, e.spans, e.buf = e.frames[:0], e.spans[:0], e.buf[:0]
+	e.frames, e.spans, e.buf, e.err = e.frames[:0], e.spans[:0], e.buf[:0], nil
 	size, records := t.weight()
 	if size <= PartBytes && records <= PartRecords {
 		e.part(t)
-		return e.frames, nil
+		return e.frames, e.err
 	}
 	if size > MaxBytes {
 		return nil, fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, size, MaxBytes)
@@ -92,7 +93,14 @@ func (e *Encoder) Encode(t *Transition) ([]Frame, error) {
 	for i := range parts {
 		e.part(&parts[i])
 	}
-	return e.frames, nil
+	return e.frames, e.err
+}
+
+// bounded notes that something is too long to be read back.
+func (e *Encoder) bounded(what string, length, limit int) {
+	if length > limit && e.err == nil {
+		e.err = fmt.Errorf("encode: a %s of %d bytes, limit %d", what, length, limit)
+	}
 }
 
 // weight is about how many bytes t encodes to, and its records and changes.
@@ -120,6 +128,7 @@ func (e *Encoder) name(dst []byte, s string) []byte {
 			return wire.AppendUvarint(dst, uint64(i))
 		}
 	}
+	e.bounded("name", len(s), MaxName)
 	e.names = append(e.names, s)
 	return wire.AppendUvarint(dst, uint64(len(e.names)-1))
 }
@@ -131,6 +140,7 @@ func (e *Encoder) part(t *Transition) {
 	start := len(e.buf)
 	b := e.name(e.buf, t.Stage)
 	b = wire.AppendUvarint(b, t.Number)
+	e.bounded("code version", len(t.Code), MaxName)
 	b = wire.AppendString(b, t.Code)
 	b = wire.AppendVarint(b, t.Time.UnixNano())
 	b = wire.AppendUvarint(b, uint64(t.sections()))
@@ -138,7 +148,7 @@ func (e *Encoder) part(t *Transition) {
 		b = e.consumed(b, t.Consumed)
 	}
 	if t.Position != nil {
-		b = appendPosition(b, t.Position)
+		b = e.position(b, t.Position)
 	}
 	firstSpan := len(e.spans)
 	if len(t.Outputs) > 0 {
@@ -160,6 +170,9 @@ func (e *Encoder) part(t *Transition) {
 		b = wire.AppendUvarint(b, uint64(len(t.Timers)))
 		for i := range t.Timers {
 			m := &t.Timers[i]
+			e.bounded("timer's id", len(m.ID), MaxKey)
+			e.bounded("timer's key", len(m.Key), MaxKey)
+			e.bounded("timer's reason", len(m.Reason), MaxName)
 			b = wire.AppendString(b, m.ID)
 			b = wire.AppendBytes(b, m.Key)
 			b = wire.AppendVarint(b, m.At)
@@ -235,6 +248,7 @@ func (e *Encoder) consumed(b []byte, cs []Consumed) []byte {
 			b = e.name(b, c.Journal)
 			b = append(b, byte(c.End))
 		case TimerDue, Signalled, Decided:
+			e.bounded("consumed id", len(c.ID), MaxKey)
 			b = wire.AppendString(b, c.ID)
 		case Resumed: // says nothing more
 		}
@@ -242,7 +256,9 @@ func (e *Encoder) consumed(b []byte, cs []Consumed) []byte {
 	return b
 }
 
-func appendPosition(b []byte, p *Position) []byte {
+func (e *Encoder) position(b []byte, p *Position) []byte {
+	e.bounded("position", len(p.Value), MaxKey)
+	e.bounded("position's part", len(p.Part), MaxKey)
 	return wire.AppendString(wire.AppendString(b, p.Value), p.Part)
 }
 
@@ -302,8 +318,9 @@ func (e *Encoder) check(b []byte, c *Checkpoint) []byte {
 	b = e.ends(b, c.Ports)
 	b = wire.AppendBool(b, c.Position != nil)
 	if c.Position != nil {
-		b = appendPosition(b, c.Position)
+		b = e.position(b, c.Position)
 	}
+	e.bounded("snapshot's name", len(c.Snapshot), 2*MaxName)
 	b = wire.AppendString(b, c.Snapshot)
 	b = append(b, c.Sum[:]...)
 	b = wire.AppendUvarint(b, uint64(c.At))

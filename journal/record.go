@@ -7,11 +7,11 @@ import (
 )
 
 // MaxPayload is the largest payload of one record, in bytes, MaxName the
-// longest name of a stage, port, type, table or journal, MaxKey the longest
-// encoded key.
+// longest name of a stage, port, type, table or journal (which is that of a stage
+// and a port, joined), MaxKey the longest encoded key, position or id.
 const (
 	MaxPayload = 64 << 20
-	MaxName    = 255
+	MaxName    = 2*128 + 1
 	MaxKey     = 64 << 10
 )
 
