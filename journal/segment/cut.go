@@ -61,8 +61,16 @@ func (r *recovery) scan(seg *segment, h *header, told int64) (tail, error) {
 		}
 	}
 	p := s.off
-	if err := s.survivors(p, func(fr frame, _ int64) { known = max(known, int64(fr.synced)) }); err != nil {
+	newest := uint64(0) // epoch of what survived
+	if err := s.survivors(p, func(fr frame, _ int64) { known, newest = max(known, int64(fr.synced)), max(newest, uint64(fr.epoch)) }); err != nil {
 		return tail{}, err
+	}
+	if last := r.manifest.Epochs[len(r.manifest.Epochs)-1].Number; newest > last {
+		return tail{}, &CorruptError{
+			File: f.Name(), Offset: p, LSN: s.lsn,
+			Expected: fmt.Sprintf("no epoch after %d, the last in the manifest", last),
+			Found:    fmt.Sprintf("frames of epoch %d: the manifest is older than the log", newest),
+		}
 	}
 	if whole.off < known {
 		return tail{}, &CorruptError{

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/weirflow/weir/internal/vfs"
 	"github.com/weirflow/weir/journal"
@@ -191,5 +192,36 @@ func TestDamageStopsReaders(t *testing.T) {
 		if !bytes.Equal(was, readFile(t, disk, name)) {
 			t.Fatalf("byte %d: the damaged file was changed", off)
 		}
+	}
+}
+
+// A manifest that is older than the log, as from a backup, makes nothing of what a
+// later epoch wrote an unconfirmed tail: that epoch was on record before it wrote.
+func TestManifestOlderThanTheLog(t *testing.T) {
+	var disk *vfs.Memory
+	synctest.Test(t, func(t *testing.T) {
+		disk = vfs.NewMemory()
+		p := begin(t, disk, segment.Options{})
+		s := &stage{name: "orders"}
+		put(t, p.Log, s.next(t, 1, nil, "of epoch 1")...)
+		durable(t, p.Log)
+		p.kill()
+		old := readFile(t, disk, dir+"/manifest.json")
+		disk = disk.Kill()
+		l, _ := open(t, disk, segment.Options{})
+		put(t, l, s.next(t, 1, nil, "of epoch 2")...)
+		durable(t, l)
+		killed := disk.Kill()
+		_ = l.Close()
+		disk = killed
+		writeFile(t, disk, dir+"/manifest.json", old)
+		if err := disk.Remove(dir + "/log/durable"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	_, _, err := segment.Open(disk, dir, segment.Options{})
+	var corrupt *segment.CorruptError
+	if !errors.As(err, &corrupt) || !strings.Contains(err.Error(), "epoch") {
+		t.Errorf("Open = %v, want to be told that the manifest is older than the log", err)
 	}
 }

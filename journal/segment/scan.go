@@ -168,8 +168,7 @@ func (s *scanner) survivors(off int64, fn func(f frame, off int64)) error {
 // frame behind those that are valid.
 func (s *scanner) plausible(b []byte, off int64) bool {
 	f, bad := parseFrame(b)
-	return bad == nil && f.lsn >= s.lsn && uint64(f.lsn-s.lsn) <= uint64(s.end/frameHeader) &&
-		len(s.epochs) > 0 && uint64(f.epoch) <= s.epochs[len(s.epochs)-1].Number && int64(f.synced) <= off
+	return bad == nil && f.lsn >= s.lsn && uint64(f.lsn-s.lsn) <= uint64(s.end/frameHeader) && int64(f.synced) <= off
 }
 
 func (s *scanner) corrupt(bad *fault) error {
