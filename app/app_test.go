@@ -142,3 +142,31 @@ func TestGraphOfTheFlowAsWritten(t *testing.T) {
 		}
 	}
 }
+
+// A run whose directory is removed under it says so, once.
+func TestDirectoryIsRemovedUnderTheRun(t *testing.T) {
+	t.Chdir(t.TempDir())
+	def := weir.Define("gone", func(f *weir.Flow) {
+		weir.Each(weir.From(f, "words", weir.Slice([]string{"a"})), "remove", func(context.Context, string) error {
+			return os.RemoveAll(".weir")
+		})
+	})
+	var errs bytes.Buffer
+	app.Run(nil, strings.NewReader(""), &errs, &errs, def)
+	if got := strings.Count(errs.String(), "the directory of the run is gone"); got != 1 {
+		t.Errorf("said %d times:\n%s", got, errs.String())
+	}
+}
+
+func TestPruneSaysThatThereIsNothing(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var out, errs bytes.Buffer
+	for _, args := range [][]string{{}, {"prune", "--keep", "1"}} {
+		if code := app.Run(args, strings.NewReader(""), &out, &errs, flow); code != 0 {
+			t.Fatalf("%v: exit %d: %s", args, code, errs.String())
+		}
+	}
+	if !strings.Contains(out.String(), "nothing to remove: 1 run") {
+		t.Errorf("prune said %q", out.String())
+	}
+}

@@ -2,8 +2,10 @@ package app
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -37,6 +39,7 @@ type progress struct {
 	last   map[string]uint64 // what each stage had done at the last drawing
 	lastAt time.Time
 	lined  time.Time
+	warned bool // that status.json cannot be written
 }
 
 func newProgress(w io.Writer, say *voice) *progress {
@@ -164,9 +167,15 @@ func (p *progress) writeStatus(at weir.Progress) {
 		return
 	}
 	path := filepath.Join(p.run.Dir(), "status.json")
-	if err := replace(path, append(text, '\n')); err != nil && !vfs.IsNoSpace(err) {
-		p.say.line("warning: %v", err)
+	err = replace(path, append(text, '\n'))
+	if err == nil || vfs.IsNoSpace(err) || p.warned {
+		return
 	}
+	p.warned = true
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("the directory of the run is gone, and with it what the run has recorded: %s; stop it and start a new run", p.run.Dir())
+	}
+	p.say.line("warning: %v", err)
 }
 
 // replace puts a file in place at once, without making it durable: after a crash

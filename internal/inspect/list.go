@@ -184,6 +184,7 @@ func prune(c *call) error {
 	if err != nil {
 		return err
 	}
+	removed := 0
 	done := map[string]int{} // completed runs seen of each flow, newest first
 	for _, r := range runs {
 		if r.Status != "completed" {
@@ -196,6 +197,10 @@ func prune(c *call) error {
 		if err := c.remove(r.Dir, false); err != nil {
 			return err
 		}
+		removed++
+	}
+	if removed == 0 && !c.json {
+		return c.printf("nothing to remove: %s, and only completed ones go\n", plural(uint64(len(runs)), "run"))
 	}
 	return nil
 }
