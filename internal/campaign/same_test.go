@@ -69,6 +69,11 @@ func TestSameJournalsHoweverItRuns(t *testing.T) {
 	if len(want.ports["halves.dead"]) != 6 || len(want.ports["sums.dead"]) == 0 || len(want.ports["join.out"])+len(want.ports["join.unmatched"]) == 0 || len(want.ports["top.out"]) == 0 {
 		t.Errorf("the flow does not do everything that it should: %v", want.ports)
 	}
+	for _, p := range want.ports["halves.odd"] { // emitted before the panic
+		if strings.Contains(p, `"Poison":true`) {
+			t.Errorf("halves.odd holds what a failed input emitted: %s", p)
+		}
+	}
 	compare := func(how string, got *outcome, err error) {
 		t.Helper()
 		if err != nil {
