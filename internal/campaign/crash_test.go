@@ -115,14 +115,14 @@ func (s *shop) resume(t *testing.T, disk *vfs.Memory, want *outcome, disturb fun
 	}
 }
 
-// everywhere has campaigns visit every boundary, not every fifth.
+// everywhere has campaigns visit every boundary, not every eighth.
 var everywhere = flag.Bool("everywhere", false, "crash and fail at every operation")
 
 // each calls fn for numbers from 1 to n, for all of them with -everywhere, with
 // two at work at once.
 func each(t *testing.T, n int, fn func(i int)) {
 	t.Helper()
-	step := 5
+	step := 8
 	switch {
 	case *everywhere:
 		step = 1
