@@ -576,3 +576,47 @@ func TestExport(t *testing.T) {
 		t.Error("the dead letter was not exported")
 	}
 }
+
+// What the pipeline said last of an edge's progress, in the newest epoch, is shown.
+func TestSummarySaysWhatStalls(t *testing.T) {
+	w := sample.New()
+	log := begun(t, w)
+	for _, step := range []struct {
+		passed bool
+		want   string
+	}{{false, "stalled: ship"}, {true, ""}, {false, "stalled: ship"}} {
+		c := evidence.Contract{Contract: "liveness", From: "totals.out", To: "ship", Passed: step.passed, Reason: step.want}
+		if err := w.Judged(log, c); err != nil {
+			t.Fatal(err)
+		}
+		stalled(t, log, step.want)
+	}
+	log.Kill()
+	next, err := log.Reopen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stalled(t, next, "")
+}
+
+func stalled(t *testing.T, log *memory.Log, want string) {
+	t.Helper()
+	s, err := view(t, log).Summary(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := false
+	for _, e := range s.Edges {
+		if e.From == "totals.out" && e.To == "ship" {
+			seen = true
+			if e.Stalled != want {
+				t.Errorf("stalled %q, want %q", e.Stalled, want)
+			}
+		} else if e.Stalled != "" {
+			t.Errorf("%s → %s stalled: %s", e.From, e.To, e.Stalled)
+		}
+	}
+	if !seen {
+		t.Error("no such edge")
+	}
+}

@@ -162,6 +162,7 @@ type Edge struct {
 	Read    uint64   `json:"read"`
 	Ended   bool     `json:"ended,omitempty"` // the reader saw the natural end
 	Verdict *Verdict `json:"verdict,omitempty"`
+	Stalled string   `json:"stalled,omitempty"` // why input makes no progress in the newest epoch, when that was judged last
 }
 
 // A Verdict is what a contract found last.
@@ -206,7 +207,36 @@ func (r *Run) Summary(ctx context.Context) (*Summary, error) {
 	if err := r.flow(ctx, s, state); err != nil {
 		return nil, err
 	}
+	if err := r.liveness(ctx, state, s.Edges); err != nil {
+		return nil, err
+	}
 	return s, nil
+}
+
+// liveness fills in which edges stall, as the pipeline said last in the newest
+// epoch.
+func (r *Run) liveness(ctx context.Context, state *recovery.State, edges []Edge) error {
+	if len(r.manifest.Epochs) == 0 {
+		return nil
+	}
+	now := r.manifest.Epochs[len(r.manifest.Epochs)-1].Number
+	return r.evidence(ctx, state, evidence.Pipeline, func(e entry) error {
+		if e.out.Type != evidence.TypeContract || e.p.Epoch != now {
+			return nil
+		}
+		c, err := evidence.Parse[evidence.Contract](e.rec.Payload)
+		if c.Contract != "liveness" {
+			return err
+		}
+		for i := range edges {
+			if edges[i].From == c.From && edges[i].To == c.To {
+				if edges[i].Stalled = ""; !c.Passed {
+					edges[i].Stalled = c.Reason
+				}
+			}
+		}
+		return err
+	})
 }
 
 func (r *Run) epochs(ctx context.Context, state *recovery.State, now Status) ([]Epoch, error) {

@@ -210,7 +210,7 @@ func TestWaitsFor(t *testing.T) {
 		waits []credit.Wait
 		want  string
 	}{
-		{"nobody", "a", nil, "a"},
+		{"nobody", "a", nil, "a, which waits for nobody"},
 		{
 			"a slow sink", "src",
 			[]credit.Wait{w("src", "map", credit.ForCredit), w("map", "sink", credit.ForCredit)},

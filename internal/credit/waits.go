@@ -34,10 +34,9 @@ func (c Chain) String() string {
 		b.WriteString(w.Stage + " waits for " + string(w.Why) + " of " + w.Edge + " from ")
 	}
 	b.WriteString(c.End)
-	switch {
-	case c.Cycle:
+	if c.Cycle {
 		b.WriteString(", which is in this chain")
-	case len(c.Waits) > 0:
+	} else {
 		b.WriteString(", which waits for nobody")
 	}
 	return b.String()

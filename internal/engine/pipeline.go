@@ -128,7 +128,11 @@ func (p *pipeline) sleep() {
 			next, which = at, event
 		}
 	}
+	said := len(p.said)
 	look := p.stalls.look(p.run, time.Now())
+	if len(p.said) > said {
+		return // to write it first
+	}
 	if !look.IsZero() && (next.IsZero() || look.Before(next)) {
 		next, which = look, 0
 	}
@@ -354,6 +358,7 @@ func (p *pipeline) writeTerminal(status supervise.Status) error {
 	res := &r.result
 	res.Status = status.String()
 	p.explain(res)
+	p.stalls.end(r)
 	say(&p.author, &p.sys, evidence.TypeTerminal, evidence.Terminal{
 		Status: res.Status, Reason: res.Reason, Stage: res.Stage, Kind: res.Kind, Took: res.Took,
 		In: res.In, Out: res.Out, Dead: res.Dead,

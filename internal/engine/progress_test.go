@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/weirflow/weir/internal/engine"
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/journal"
@@ -110,7 +112,15 @@ func TestStallIsReported(t *testing.T) {
 		}
 		var mu sync.Mutex
 		var said []string
-		r := start(t, b, newLog(memory.Options{}), func(c *engine.Config) {
+		log := newLog(memory.Options{})
+		liveness := func() (got []string) {
+			for _, c := range contracts(t, log, evidence.Pipeline) {
+				got = append(got, fmt.Sprintf("%s %s→%s passed %v final %v: %s", c.Contract, c.From, c.To, c.Passed, c.Final, c.Reason))
+			}
+			slices.Sort(got)
+			return got
+		}
+		r := start(t, b, log, func(c *engine.Config) {
 			c.Window.Records, c.Stall = 4, time.Minute
 			c.Observer.Stalled = func(edge string, chain []string) {
 				mu.Lock()
@@ -136,8 +146,25 @@ func TestStallIsReported(t *testing.T) {
 		if h := r.Snapshot().Edges[1].Health; h != "stalled" {
 			t.Errorf("health %s", h)
 		}
+		held := "inc waits for credit of inc.out→out from out, which waits for nobody"
+		evident := []string{
+			"liveness inc.out→out passed false final false: stalled: out, which waits for nobody",
+			"liveness inc.out→out passed false final false: suspect: out, which waits for nobody",
+			"liveness numbers.out→inc passed false final false: stalled: " + held,
+			"liveness numbers.out→inc passed false final false: suspect: " + held,
+		}
+		if diff := cmp.Diff(evident, liveness()); diff != "" {
+			t.Errorf("evidence after ten minutes (-want +got):\n%s", diff)
+		}
 		close(release)
 		wait(t, r, evidence.Completed)
+		last := map[string]bool{} // whatever was seen in between, both edges passed in the end
+		for _, c := range contracts(t, log, evidence.Pipeline) {
+			last[c.From] = c.Passed
+		}
+		if !last["inc.out"] || !last["numbers.out"] {
+			t.Errorf("verdicts at the end: %q", liveness())
+		}
 	})
 }
 

@@ -3,10 +3,11 @@
 // writes these records, recovery and history read them; they are JSON, so that a
 // person can too.
 //
-// The pipeline itself is the stage named [Pipeline]; its sys port holds [Moved]
-// and, last in an epoch that did not end with the death of the process,
-// [Terminal]. A stage's sys port holds [Moved], [Contract] and [Terminal]. A
-// sink has one port more, named [Receipts], of [Receipt].
+// The pipeline itself is the stage named [Pipeline]; its sys port holds [Moved],
+// [Contract] (violations that ended the run, and liveness, which it judges) and,
+// last in an epoch that did not end with the death of the process, [Terminal]. A
+// stage's sys port holds [Moved], [Contract] and [Terminal]. A sink has one port
+// more, named [Receipts], of [Receipt].
 package evidence
 
 import (
@@ -64,7 +65,7 @@ type Terminal struct {
 // Contract is what a check found on an edge or stage. It is written when the
 // verdict changes and at the end.
 type Contract struct {
-	Contract string `json:"contract"` // transport, source, delivery, accounting
+	Contract string `json:"contract"` // transport, source, delivery, accounting, liveness
 	From     string `json:"from,omitempty"`
 	To       string `json:"to"`
 	Passed   bool   `json:"passed"`

@@ -113,6 +113,9 @@ func (c *call) edges(s *history.Summary) {
 		default:
 			verdict = "passed so far"
 		}
+		if e.Stalled != "" {
+			verdict += ", " + line(e.Stalled)
+		}
 		behind := uint64(0)
 		if e.Written > e.Read {
 			behind = e.Written - e.Read

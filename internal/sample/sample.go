@@ -310,3 +310,12 @@ func (w *Writer) over(stage string, inputs []string, ended string, ports ...stri
 	_, err := w.put(t)
 	return err
 }
+
+// Judged writes a verdict of the pipeline into log.
+func (w *Writer) Judged(log journal.Log, c evidence.Contract) error {
+	w.log = log
+	t := &journal.Transition{Stage: evidence.Pipeline}
+	say(w, t, journal.PortSys, evidence.TypeContract, c)
+	_, err := w.put(t)
+	return err
+}
