@@ -66,11 +66,25 @@ func program0() string {
 	return os.Args[0]
 }
 
+// dataInFile returns the data directory that weir.toml names, "" if it does not.
+func (p *program) dataInFile() (string, error) {
+	f, err := readFile("weir.toml", false)
+	if err != nil {
+		return "", err
+	}
+	data, _ := f.values["data"].(string)
+	return data, nil
+}
+
 // inspect runs one of the inspection commands.
 func (p *program) inspect(command string, args []string) error {
 	dir, err := os.Getwd()
 	if err != nil {
 		return exitError{exitNoStart, fmt.Errorf("working directory: %w", err)}
+	}
+	data, err := p.dataInFile()
+	if err != nil {
+		return exitError{exitUsage, err}
 	}
 	width := 0
 	if f, ok := p.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -82,7 +96,7 @@ func (p *program) inspect(command string, args []string) error {
 	defer end()
 	code := inspect.Run(ctx, append([]string{command}, args...), inspect.Env{
 		Program: program0(), Stdout: p.stdout, Stderr: p.stderr, Getenv: os.Getenv,
-		Dir: dir, Run: p.def.Name(), Now: time.Now, Width: width,
+		Dir: dir, Data: data, Run: p.def.Name(), Now: time.Now, Width: width,
 	})
 	if code != 0 {
 		return exitError{code: code}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/signal"
 	"reflect"
 	"slices"
 	"strings"
@@ -159,14 +160,19 @@ func (p *program) execute(pl *plan, resume string) error {
 	show := newProgress(p.stderr, say)
 	o.Observer = show.observer()
 
+	signals := catch()
 	r, err := p.def.Start(context.Background(), o)
 	if err != nil {
+		signal.Stop(signals)
 		return p.refused(err)
 	}
 	show.begin(r)
+	if o.Manual {
+		say.line("the run begins at the signal USR1: kill -USR1 %d", os.Getpid())
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	end := onSignals(func() {
+	end := obey(signals, func() {
 		limit, done := context.WithTimeout(ctx, time.Duration(pl.own.ShutdownTimeout))
 		defer done()
 		_ = r.Stop(limit) // Wait says how it ended

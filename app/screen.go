@@ -49,7 +49,7 @@ func openScreen(f *os.File) *screen {
 		return nil
 	}
 	s := &screen{tty: f}
-	s.write("\x1b7\x1b[r\x1b8") // of a process that was killed and could not
+	s.write("\x1b7\x1b[r\x1b8\x1b[J") // after a process that was killed and could not
 	return s
 }
 

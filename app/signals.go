@@ -7,12 +7,18 @@ import (
 	"syscall"
 )
 
-// onSignals calls stop at the first interrupt or termination, cancel at the
-// second, and begin at USR1, each in a goroutine that the returned function waits
-// for. It ends that, too.
-func onSignals(stop, cancel, begin func(), say func(format string, args ...any)) (end func()) {
+// catch begins to collect the signals that a run obeys. A signal that comes while
+// the run starts waits until it has; so it does not kill it.
+func catch() chan os.Signal {
 	ch := make(chan os.Signal, 4) // the process sends; room for a hasty person
 	signal.Notify(ch, os.Interrupt, syscall.SIGTERM, syscall.SIGUSR1)
+	return ch
+}
+
+// obey calls stop at the first interrupt or termination that comes from ch,
+// cancel at the second, and begin at USR1, in goroutines that the returned
+// function ends and waits for. It gives up ch, too.
+func obey(ch chan os.Signal, stop, cancel, begin func(), say func(format string, args ...any)) (end func()) {
 	done := make(chan struct{})    // closed by end
 	stopped := make(chan struct{}) // closed when stop has returned
 	left := make(chan struct{})    // closed by the goroutine
