@@ -60,7 +60,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", port, diff)
 		}
 	}
-	want := []weir.Failed[order]{{Input: order{"c", -1}, Ref: event.Ref{Stage: "web/orders", Port: "out", Seq: 3}, Kind: event.KindValidation, Reason: "validation: negative"}}
+	want := []weir.Failed[order]{{Input: order{"c", -1}, Ref: event.Ref{Stage: "web/orders", Port: "out", Seq: 3}, Kind: event.KindValidation, Reason: "negative"}}
 	if diff := cmp.Diff(want, weirtest.Read[weir.Failed[order]](t, res, "size.dead")); diff != "" {
 		t.Errorf("dead letters (-want +got):\n%s", diff)
 	}
