@@ -114,6 +114,7 @@ func (m *mutation) try(t *testing.T, root string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	args := append([]string{"test", "-overlay", overlay, "-vet=off", "-count=1", "-timeout=4m", "-run", m.run}, strings.Fields(m.pkg)...)
+	args = append(args, "-rapid.nofailfile") // all of them draw cases; what fails here is not worth a file
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
