@@ -115,10 +115,10 @@ func Start(ctx context.Context, c Config) (*Run, error) {
 		return nil, fmt.Errorf("start run %s of %s: %w", manifest.Run, c.Flow.Name, err)
 	}
 	r.durable.Store(uint64(c.Log.Durable()))
-	r.stopWatch = c.Log.Watch(r.onDurable)
 	r.leave = context.AfterFunc(ctx, func() { r.cancelFor(context.Cause(ctx).Error()) })
-	go r.pipe.loop() //nolint:contextcheck // a run outlives the context it is started with
 	r.tell(supervise.PipelineInput{Event: supervise.Materialize})
+	r.stopWatch = c.Log.Watch(r.onDurable) // a log that failed since it was opened says so now
+	go r.pipe.loop()                       //nolint:contextcheck // a run outlives the context it is started with
 	return r, nil
 }
 
