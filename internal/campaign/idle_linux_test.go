@@ -70,7 +70,7 @@ func TestIdleFlowMakesNoSystemCalls(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 3 { // stopped before its end
+	if err := cmd.Wait(); err != nil { // an endless flow that is asked to stop has done what it should
 		t.Fatalf("the program ended with %v\n%s", err, said.String())
 	}
 	calls, before, err := callsBefore(trace, watched)
