@@ -146,9 +146,16 @@ func TestTheSecondSignalCancels(t *testing.T) {
 	p.ends(3)
 }
 
+// both is standard output and standard error in one.
+func both(c *exec.Cmd) (io.ReadCloser, error) {
+	out, err := c.StdoutPipe()
+	c.Stderr = c.Stdout
+	return out, err
+}
+
 func TestAStopThatTakesTooLongCancels(t *testing.T) {
-	p := launch(t, (*exec.Cmd).StderrPipe, "stuck", "--shutdown-timeout", "10ms")
-	p.await("new run")
+	p := launch(t, both, "stuck", "--shutdown-timeout", "10ms")
+	p.await("waiting") // else there is nothing yet that a stop has to wait for
 	p.signal(os.Interrupt)
 	p.await("stopping")
 	p.await("cancelled in")
