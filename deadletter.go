@@ -80,7 +80,7 @@ func (f *Flow) noDeadLetters(name, at string) {
 		}
 		names = append(names, n.Name)
 	}
-	f.problem("", at, "dead letters of stage %q are read, but there is no such stage%s", name, nearest(name, names))
+	f.problem("", at, "dead letters of stage %q are read, but there is no such stage%s", name, hint(name, names))
 }
 
 // A morgue writes the dead letters of a stage.

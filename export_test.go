@@ -2,6 +2,7 @@ package weir
 
 import (
 	"fmt"
+
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
 )

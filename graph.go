@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/weirflow/weir/internal/nearest"
 	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/topology"
@@ -112,37 +113,10 @@ func bareType(t reflect.Type) string {
 	return b.String()
 }
 
-// nearest returns a hint with the name closest to s, if one is close.
-func nearest(s string, names []string) string {
-	best, at := "", 1+max(1, len(s)/3)
-	for _, n := range names {
-		if d := distance(s, n); d < at {
-			best, at = n, d
-		}
+// hint names the one of names that s may have been meant to be, if one is close.
+func hint(s string, names []string) string {
+	if best := nearest.Name(s, names); best != "" {
+		return "; did you mean " + best + "?"
 	}
-	if best == "" {
-		return ""
-	}
-	return "; did you mean " + best + "?"
-}
-
-// distance is the Levenshtein distance in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := diagonal
-			if a[i] != b[j] {
-				d++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(d, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return ""
 }

@@ -16,9 +16,10 @@ const module = "github.com/weirflow/weir"
 // its own, or what peers says. A package that is not listed belongs to the
 // longest listed path above it.
 var layers = map[string]int{
-	"event":        0,
-	"topology":     0,
-	"internal/fsm": 0,
+	"event":            0,
+	"topology":         0,
+	"internal/fsm":     0,
+	"internal/nearest": 0,
 
 	"internal/vfs":     1,
 	"internal/wire":    1,
@@ -53,6 +54,7 @@ var layers = map[string]int{
 
 // peers are the imports within one layer.
 var peers = map[string][]string{
+	"topology":            {"internal/nearest"},
 	"journal/memory":      {"journal"},
 	"journal/segment":     {"journal"},
 	"journal/journaltest": {"journal", "journal/memory", "journal/segment"},

@@ -197,8 +197,10 @@ func (d *Definition) resume(s *store, run string, o Options) (*prepared, error) 
 	}
 	now := log.Manifest()
 	epoch, last := now.Epochs[len(now.Epochs)-1], m.Epochs[len(m.Epochs)-1]
-	attrs := []any{slog.String("flow", d.name), slog.String("run", run), slog.Uint64("epoch", epoch.Number),
-		slog.Uint64("from_lsn", uint64(report.Head))}
+	attrs := []any{
+		slog.String("flow", d.name), slog.String("run", run), slog.Uint64("epoch", epoch.Number),
+		slog.Uint64("from_lsn", uint64(report.Head)),
+	}
 	if report.Cut > 0 {
 		attrs = append(attrs, slog.Int64("cut_bytes", report.Cut))
 	}

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -69,7 +70,7 @@ func Run(args []string, _ io.Reader, stdout, stderr io.Writer, def *weir.Definit
 // complain says why the program ends.
 func (p *program) complain(err error) {
 	if p.say != nil && p.say.json != nil {
-		p.say.json.Error(err.Error())
+		p.say.json.Error("the program ends", slog.String("error", err.Error()))
 		return
 	}
 	fmt.Fprintf(p.stderr, "%v\n", err)
@@ -119,7 +120,7 @@ func (p *program) run(args []string) error {
 		case inspect.Has(args[0]): // needs no flow
 			p.def = p.defs[0]
 		default:
-			return usage("there is no flow %q%s", args[0], nearest(args[0], names))
+			return usage("there is no flow %q%s", args[0], hint(args[0], names))
 		}
 	} else {
 		p.def = p.defs[0]
@@ -147,5 +148,5 @@ func (p *program) run(args []string) error {
 	if inspect.Has(command) {
 		return p.inspect(command, args)
 	}
-	return usage("there is no command %q%s", command, nearest(command, commandNames()))
+	return usage("there is no command %q%s", command, hint(command, commandNames()))
 }

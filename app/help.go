@@ -63,7 +63,7 @@ func (p *program) graph(args []string) error {
 	if err != nil {
 		return exitError{exitUsage, err}
 	}
-	text := ""
+	var text string
 	switch *format {
 	case "text":
 		text = g.Text()
@@ -78,7 +78,7 @@ func (p *program) graph(args []string) error {
 		}
 		text = string(b) + "\n"
 	default:
-		return usage("graph: there is no format %q%s", *format, nearest(*format, strings.Fields("text mermaid dot json")))
+		return usage("graph: there is no format %q%s", *format, hint(*format, strings.Fields("text mermaid dot json")))
 	}
 	_, err = io.WriteString(p.stdout, text)
 	return err

@@ -115,7 +115,7 @@ func hintFlag(err error, set *pflag.FlagSet) string {
 	}
 	var names []string
 	set.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if hint := nearest(unknown.GetSpecifiedName(), names); strings.HasPrefix(hint, "; did") {
+	if hint := hint(unknown.GetSpecifiedName(), names); strings.HasPrefix(hint, "; did") {
 		return strings.Replace(hint, `"`, `"--`, 1)
 	}
 	return "; --help lists the flags"

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/internal/nearest"
 )
 
 // Where a setting's value came from, as the manifest records it.
@@ -264,7 +265,7 @@ func (f file) apply(table map[string]any, where string, all []*setting, also ...
 			for _, s := range all {
 				names = append(names, s.name)
 			}
-			return fmt.Errorf("%s: %sthere is no setting %q%s", f.path, where, key, nearest(key, append(names, also...)))
+			return fmt.Errorf("%s: %sthere is no setting %q%s", f.path, where, key, hint(key, append(names, also...)))
 		}
 		switch table[key].(type) {
 		case map[string]any:
@@ -294,39 +295,13 @@ func fromEnvironment(all []*setting, lookup func(string) (string, bool)) error {
 	return nil
 }
 
-// nearest returns a hint naming the word most like s, or listing all.
-func nearest(s string, words []string) string {
-	best, at := "", len(s)/2+1
-	for _, w := range words {
-		if d := distance(s, w); d < at {
-			best, at = w, d
-		}
-	}
-	if best != "" {
+// hint names the word that s may have been meant to be, or lists all.
+func hint(s string, words []string) string {
+	if best := nearest.Name(s, words); best != "" {
 		return fmt.Sprintf("; did you mean %q?", best)
 	}
 	if len(words) == 0 {
 		return ""
 	}
 	return "; there are " + strings.Join(words, ", ")
-}
-
-// distance is the Levenshtein distance of two words.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			next := last
-			if a[i] != b[j] {
-				next = 1 + min(last, row[j], row[j+1])
-			}
-			last, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log"
 	"log/slog"
 	"os"
@@ -32,7 +31,7 @@ func Example() {
 		weir.Each(half, "use", func(context.Context, int) error { return nil })
 	})
 	ctx := context.Background()
-	if _, err := halves.Run(ctx, weir.Options{Dir: data, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}); err != nil {
+	if _, err := halves.Run(ctx, weir.Options{Dir: data, Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		log.Fatal(err)
 	}
 

@@ -26,28 +26,30 @@ func out(name, typeName string) topology.Port {
 }
 
 // payments is the flow that the examples and most tests use.
-func payments() ([]topology.Stage, []topology.Edge) {
+func payments() (stages []topology.Stage, edges []topology.Edge) {
 	key := typ("string", "")
-	return []topology.Stage{
-			{Name: "web", Kind: topology.Source, Ports: []topology.Port{out("out", "Order")}, Caller: "main.go:10"},
-			{Name: "store", Kind: topology.Source, Ports: []topology.Port{out("out", "Order")}},
-			{Name: "validate", Kind: topology.Transform, Ports: []topology.Port{
-				{Name: "valid", Type: typ("Valid", "v1", "id string")}, out("invalid", "Invalid"),
-			}},
-			{
-				Name: "authorize", Kind: topology.Effect, Ports: []topology.Port{out("done", "Decided"), out("failed", "Failed")},
-				Key: &key, Effects: []topology.Action{{Name: "authorize", Version: "1", Safety: "keyed"}}, Policies: []string{"retry 3", "timeout 2s"},
-			},
-			{Name: "ship", Kind: topology.Sink, Guarantee: "exactly once"},
-			{Name: "notify", Kind: topology.Sink, Guarantee: "at least once"},
-		}, []topology.Edge{
-			{From: "web", Port: "out", To: "validate"},
-			{From: "store", Port: "out", To: "validate"},
-			{From: "validate", Port: "valid", To: "authorize", Via: "key by string"},
-			{From: "authorize", Port: "done", To: "ship"},
-			{From: "validate", Port: "invalid", To: "notify"},
-			{From: "validate", Port: "dead", To: "notify"},
-		}
+	stages = []topology.Stage{
+		{Name: "web", Kind: topology.Source, Ports: []topology.Port{out("out", "Order")}, Caller: "main.go:10"},
+		{Name: "store", Kind: topology.Source, Ports: []topology.Port{out("out", "Order")}},
+		{Name: "validate", Kind: topology.Transform, Ports: []topology.Port{
+			{Name: "valid", Type: typ("Valid", "v1", "id string")}, out("invalid", "Invalid"),
+		}},
+		{
+			Name: "authorize", Kind: topology.Effect, Ports: []topology.Port{out("done", "Decided"), out("failed", "Failed")},
+			Key: &key, Effects: []topology.Action{{Name: "authorize", Version: "1", Safety: "keyed"}}, Policies: []string{"retry 3", "timeout 2s"},
+		},
+		{Name: "ship", Kind: topology.Sink, Guarantee: "exactly once"},
+		{Name: "notify", Kind: topology.Sink, Guarantee: "at least once"},
+	}
+	edges = []topology.Edge{
+		{From: "web", Port: "out", To: "validate"},
+		{From: "store", Port: "out", To: "validate"},
+		{From: "validate", Port: "valid", To: "authorize", Via: "key by string"},
+		{From: "authorize", Port: "done", To: "ship"},
+		{From: "validate", Port: "invalid", To: "notify"},
+		{From: "validate", Port: "dead", To: "notify"},
+	}
+	return stages, edges
 }
 
 func build(t testing.TB, stages []topology.Stage, edges []topology.Edge) *topology.Graph {
@@ -59,18 +61,20 @@ func build(t testing.TB, stages []topology.Stage, edges []topology.Edge) *topolo
 	return g
 }
 
-func loop() ([]topology.Stage, []topology.Edge) {
-	return []topology.Stage{
-			{Name: "src", Kind: topology.Source, Ports: []topology.Port{out("out", "T")}},
-			{Name: "again", Kind: topology.Iterate, Ports: []topology.Port{out("out", "T")}},
-			{Name: "body", Kind: topology.Transform, Ports: []topology.Port{out("next", "T"), out("done", "T")}},
-			{Name: "end", Kind: topology.Sink},
-		}, []topology.Edge{
-			{From: "src", Port: "out", To: "again"},
-			{From: "again", Port: "out", To: "body"},
-			{From: "body", Port: "next", To: "again", Input: 1},
-			{From: "body", Port: "done", To: "end"},
-		}
+func loop() (stages []topology.Stage, edges []topology.Edge) {
+	stages = []topology.Stage{
+		{Name: "src", Kind: topology.Source, Ports: []topology.Port{out("out", "T")}},
+		{Name: "again", Kind: topology.Iterate, Ports: []topology.Port{out("out", "T")}},
+		{Name: "body", Kind: topology.Transform, Ports: []topology.Port{out("next", "T"), out("done", "T")}},
+		{Name: "end", Kind: topology.Sink},
+	}
+	edges = []topology.Edge{
+		{From: "src", Port: "out", To: "again"},
+		{From: "again", Port: "out", To: "body"},
+		{From: "body", Port: "next", To: "again", Input: 1},
+		{From: "body", Port: "done", To: "end"},
+	}
+	return stages, edges
 }
 
 func TestNewReportsAllProblemsTogether(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/weirflow/weir/internal/nearest"
 )
 
 // Limits of a graph.
@@ -159,11 +161,11 @@ func (c *checker) edges() {
 	for i, e := range c.g.edges {
 		from, okFrom := c.g.Stage(e.From)
 		if !okFrom {
-			c.add(e.To, "reads %s, but there is no stage %s%s", e.Journal(), quoted(e.From), nearest(e.From, names))
+			c.add(e.To, "reads %s, but there is no stage %s%s", e.Journal(), quoted(e.From), hint(e.From, names))
 		}
 		to, okTo := c.g.Stage(e.To)
 		if !okTo {
-			c.add(e.From, "port %s is read by stage %s, which does not exist%s", e.Port, quoted(e.To), nearest(e.To, names))
+			c.add(e.From, "port %s is read by stage %s, which does not exist%s", e.Port, quoted(e.To), hint(e.To, names))
 		}
 		if okFrom {
 			c.edgePort(e, from)
@@ -205,7 +207,7 @@ func (c *checker) edgePort(e Edge, from Stage) {
 		for i, p := range from.Ports {
 			ports[i] = p.Name
 		}
-		c.add(e.To, "reads %s, but stage %s has no port %s%s", e.Journal(), e.From, quoted(e.Port), nearest(e.Port, ports))
+		c.add(e.To, "reads %s, but stage %s has no port %s%s", e.Journal(), e.From, quoted(e.Port), hint(e.Port, ports))
 	}
 }
 
@@ -325,42 +327,10 @@ func quoted(s string) string {
 	return strconv.Quote(s)
 }
 
-// nearest returns a hint with the name closest to s, if one is close.
-func nearest(s string, names []string) string {
-	best, at := "", 1+max(1, min(len(s), MaxName)/3)
-	if len(s) > MaxName {
-		return ""
+// hint names the one of names that s may have been meant to be, if one is close.
+func hint(s string, names []string) string {
+	if best := nearest.Name(s, names); best != "" {
+		return "; did you mean " + best + "?"
 	}
-	for _, n := range names {
-		if len(n) <= MaxName {
-			if d := distance(s, n); d < at {
-				best, at = n, d
-			}
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return "; did you mean " + best + "?"
-}
-
-// distance is the Levenshtein distance in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		prev := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			d := prev
-			if a[i] != b[j] {
-				d++
-			}
-			prev = row[j+1]
-			row[j+1] = min(d, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return ""
 }

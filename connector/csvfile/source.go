@@ -236,7 +236,8 @@ func (r *reader[T]) decode(row textfile.Row) (v T, err error) {
 	if err := r.decoder.Decode(&v); err != nil {
 		return v, r.explain(err)
 	}
-	return v, textfile.Validate(&v)
+	err = textfile.Validate(&v)
+	return v, err
 }
 
 // explain says what does not fit in words of the file.

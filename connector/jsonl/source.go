@@ -112,7 +112,8 @@ func decode[T any](row textfile.Row) (v T, err error) {
 	if err := json.Unmarshal(row.Text, &v); err != nil {
 		return v, explain(err)
 	}
-	return v, textfile.Validate(&v)
+	err = textfile.Validate(&v)
+	return v, err
 }
 
 // explain says what is wrong with a line in words of JSON, not of Go.

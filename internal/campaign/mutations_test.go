@@ -23,51 +23,81 @@ type mutation struct {
 }
 
 var mutations = []mutation{
-	{"the log is not synced", "journal/segment/syncer.go",
+	{
+		"the log is not synced", "journal/segment/syncer.go",
 		"if err := at.seg.file.Sync(); err != nil {", "if err := error(nil); err != nil {",
-		"./internal/campaign", "TestCrashEverywhere"},
-	{"recovery does not sync what it rewrote", "journal/segment/cut.go",
+		"./internal/campaign", "TestCrashEverywhere",
+	},
+	{
+		"recovery does not sync what it rewrote", "journal/segment/cut.go",
 		"\treturn f.Sync()\n", "\treturn nil\n",
-		"./internal/campaign ./journal/segment ./internal/engine", "Crash|Power|Fault|Resume|Model|Conform"},
-	{"a segment's name is not synced", "journal/segment/writer.go",
+		"./internal/campaign ./journal/segment ./internal/engine", "Crash|Power|Fault|Resume|Model|Conform",
+	},
+	{
+		"a segment's name is not synced", "journal/segment/writer.go",
 		"if err := l.fsys.SyncDir(l.logDir()); err != nil {", "if err := error(nil); err != nil {",
-		"./internal/campaign", "TestCrashEverywhere"},
-	{"the manifest's name is not synced", "internal/vfs/durable.go",
+		"./internal/campaign", "TestCrashEverywhere",
+	},
+	{
+		"the manifest's name is not synced", "internal/vfs/durable.go",
 		"if err := fsys.SyncDir(filepath.Dir(name)); err != nil {", "if err := error(nil); err != nil {",
-		"./internal/campaign ./internal/vfs", "TestCrashEverywhere|Atomic|Crash"},
-	{"a file sink does not sync", "internal/textfile/part.go",
+		"./internal/campaign ./internal/vfs", "TestCrashEverywhere|Atomic|Crash",
+	},
+	{
+		"a file sink does not sync", "internal/textfile/part.go",
 		"if err := p.file.Sync(); err != nil {", "if err := error(nil); err != nil {",
-		"./internal/campaign", "TestCrashEverywhere"},
-	{"a file sink does not sync its folder", "internal/textfile/part.go",
+		"./internal/campaign", "TestCrashEverywhere",
+	},
+	{
+		"a file sink does not sync its folder", "internal/textfile/part.go",
 		"if err := p.fsys.SyncDir(filepath.Dir(p.path)); err != nil {", "if err := error(nil); err != nil {",
-		"./internal/campaign ./internal/textfile", "TestCrashEverywhere|TestEveryCrash"},
-	{"a failed sync of a file is tried again", "internal/textfile/part.go",
+		"./internal/campaign ./internal/textfile", "TestCrashEverywhere|TestEveryCrash",
+	},
+	{
+		"a failed sync of a file is tried again", "internal/textfile/part.go",
 		"if p.file == nil || p.lost != nil {", "if p.file == nil {",
-		"./internal/textfile", "."},
-	{"a sink's first note waits for its first receipt", "internal/engine/sink.go",
+		"./internal/textfile", ".",
+	},
+	{
+		"a sink's first note waits for its first receipt", "internal/engine/sink.go",
 		"if j.hasNote && j.note != \"\" {", "if false {",
-		"./internal/campaign", "TestCrashEverywhere"},
-	{"sinks deliver what is not durable", "internal/engine/delivery.go",
+		"./internal/campaign", "TestCrashEverywhere",
+	},
+	{
+		"sinks deliver what is not durable", "internal/engine/delivery.go",
 		"func (s *stage) durable(lsn, want journal.LSN) bool {\n", "func (s *stage) durable(lsn, want journal.LSN) bool {\n\tif lsn > 0 {\n\t\treturn true\n\t}\n",
-		"./internal/campaign", "TestCrashEverywhere"},
-	{"a join that hydrates is not deferred", "internal/engine/transform.go",
+		"./internal/campaign", "TestCrashEverywhere",
+	},
+	{
+		"a join that hydrates is not deferred", "internal/engine/transform.go",
 		"(s.rules.State() == supervise.StageHydrating && e.spec.Role != plan.TableAtEnd)", "false",
-		"./internal/campaign", "TestCrashEverywhere|TestSmallWindows|TestSameJournals"},
-	{"writers do not ask for credit", "internal/engine/outlet.go",
+		"./internal/campaign", "TestCrashEverywhere|TestSmallWindows|TestSameJournals",
+	},
+	{
+		"writers do not ask for credit", "internal/engine/outlet.go",
 		"return !o.credit.Ask()", "return false",
-		"./internal/engine", "Window|Credit|Backpressure|Slow"},
-	{"readers do not compare with the writer", "internal/contract/transport.go",
+		"./internal/engine", "Window|Credit|Backpressure|Slow",
+	},
+	{
+		"readers do not compare with the writer", "internal/contract/transport.go",
 		"case l.Digest != w.Digest:", "case false:",
-		"./internal/contract ./internal/engine", "."},
-	{"state of a transition is not reverted", "internal/plan/table.go",
+		"./internal/contract ./internal/engine", ".",
+	},
+	{
+		"state of a transition is not reverted", "internal/plan/table.go",
 		"t.changes[i]\n\t\tt.restore(c)\n", "t.changes[i]\n",
-		"./internal/campaign", "TestPanicAfter"},
-	{"state of one input is not undone", "internal/plan/table.go",
+		"./internal/campaign", "TestPanicAfter",
+	},
+	{
+		"state of one input is not undone", "internal/plan/table.go",
 		"if t.now.fresh {\n\t\tt.restore(c)\n", "if t.now.fresh {\n",
-		"./internal/campaign", "TestPanicAfter|TestSame"},
-	{"outputs of one input are not undone", "internal/plan/writer.go",
+		"./internal/campaign", "TestPanicAfter|TestSame",
+	},
+	{
+		"outputs of one input are not undone", "internal/plan/writer.go",
 		"\tfor n > 0 && int(w.items[n-1]) == w.turn.Item {\n\t\tn--\n\t}\n", "",
-		"./internal/campaign", "TestPanicAfter|TestSame"},
+		"./internal/campaign", "TestPanicAfter|TestSame",
+	},
 }
 
 // Every mutation is in the list for people; with -mutate each is made, and must be
@@ -77,7 +107,7 @@ func TestMutationsAreNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := os.ReadFile(filepath.Join(root, "docs/mutations.md"))
+	list, err := os.ReadFile(filepath.Join(root, "docs", "mutations.md"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -211,7 +211,7 @@ func (s *shop) judge(o, want *outcome, fsys vfs.FS) (wrong []string) {
 			bad("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	for name, payloads := range o.ports { //nolint:maporder // each is judged by itself
+	for name, payloads := range o.ports { // in any order: each is judged by itself
 		for _, source := range []string{"w", "s"} { // what comes of one source keeps its order
 			last := ""
 			for _, p := range payloads {
@@ -226,7 +226,7 @@ func (s *shop) judge(o, want *outcome, fsys vfs.FS) (wrong []string) {
 			}
 		}
 	}
-	for stage, name := range map[string]string{ //nolint:maporder // each is judged by itself
+	for stage, name := range map[string]string{ // in any order: each is judged by itself
 		"report": "totals.out", "refunds": "validate.refunds", "unknown": "enrich.unmatched",
 		"desk": "validate.dead", "book": "enrich.out",
 	} {
@@ -259,7 +259,7 @@ func (s *shop) judgeFiles(o *outcome, fsys vfs.FS, bad func(string, ...any)) {
 		}
 		report += fmt.Sprintf("%s,%d,%d,%d\n", t.Region, t.Sales, t.Cents, t.Worst)
 	}
-	for name, want := range map[string]string{ //nolint:maporder // each is judged by itself
+	for name, want := range map[string]string{ // in any order: each is judged by itself
 		"/out/totals.csv":    report,
 		"/out/refunds.jsonl": lines("validate.refunds"),
 		"/out/unknown.jsonl": "\"old\"\n" + lines("enrich.unmatched"),

@@ -2,13 +2,13 @@ package campaign_test
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -108,7 +108,7 @@ func memories(things []thing, body bool) *weir.Definition {
 		}
 		weir.Reduce(weir.All(in), "numbers", weir.Zero, func(n *int, v thing) error { *n += v.N; boom(v); return nil }, weir.EmitAlways())
 		weir.Reduce(by, "maps", func(string) map[string]int { return map[string]int{} },
-			func(m *map[string]int, v thing) error { (*m)[v.Key+fmt.Sprint(v.N%3)] += v.N; boom(v); return nil }, weir.EmitAlways())
+			func(m *map[string]int, v thing) error { (*m)[v.Key+strconv.Itoa(v.N%3)] += v.N; boom(v); return nil }, weir.EmitAlways())
 		weir.Reduce(by, "slices", weir.Zero, func(s *[]int, v thing) error { *s = append(*s, v.N); boom(v); return nil }, weir.EmitAlways())
 		if body {
 			return
@@ -140,7 +140,7 @@ func (p poisoned) Handle(in int, b *plan.Batch, from, to int) (next int, dirty b
 		if _, dirty, f := p.Handler.Handle(in, b, i, i+1); f != nil {
 			return i, dirty, f
 		}
-		if v, ok := values.Index(i).Interface().(thing); ok && v.Poison {
+		if v, ok := reflect.TypeAssert[thing](values.Index(i)); ok && v.Poison {
 			return i, true, &plan.Failure{Err: errors.New("after the work"), Panic: true}
 		}
 	}
@@ -171,7 +171,7 @@ func inMemory(t *testing.T, def *weir.Definition, h plan.Harness) (o *outcome, e
 			log = memory.New(m, memory.Options{})
 			return kept{log}
 		}
-		if _, err = def.Run(context.Background(), weir.Options{Logger: quiet, Harness: &h}); err == nil {
+		if _, err = def.Run(t.Context(), weir.Options{Logger: quiet, Harness: &h}); err == nil {
 			o, err = outcomeOf(log)
 		}
 	})
@@ -245,7 +245,7 @@ func TestPanicAfterTheBodyLeavesNothing(t *testing.T) {
 				}
 			}
 		}
-		for name := range want.types { //nolint:maporder // each is judged by itself
+		for name := range want.types { // in any order: each is judged by itself
 			if got.types[name] == "" {
 				rt.Errorf("%s holds nothing, want %v", name, want.ports[name])
 			}

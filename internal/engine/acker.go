@@ -97,7 +97,7 @@ func (a *acker) acknowledge(ctx context.Context, p placedAt) bool {
 	}
 	err := protect(func() error { return a.ack(ctx, p.position) })
 	if err != nil && ctx.Err() == nil {
-		a.s.run.log.Warn("source did not take an acknowledgement", attr("stage", a.s.name), attr("error", err.Error()))
+		a.s.run.log.WarnContext(ctx, "source did not take an acknowledgement", attr("stage", a.s.name), attr("error", err.Error()))
 	}
 	return true
 }

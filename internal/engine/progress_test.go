@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/weirflow/weir/internal/engine"
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/journal"

@@ -11,7 +11,6 @@
 package inspect
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +24,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/weirflow/weir/history"
+	"github.com/weirflow/weir/internal/nearest"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -156,7 +156,7 @@ func run(ctx context.Context, args []string, env Env) error {
 	commands := Commands()
 	i := slices.IndexFunc(commands, func(c Command) bool { return c.Name == args[0] })
 	if i < 0 {
-		return usagef("there is no command %q%s; %s help lists them", args[0], nearest(args[0]), env.Program)
+		return usagef("there is no command %q%s; %s help lists them", args[0], meant(args[0]), env.Program)
 	}
 	cmd := &commands[i]
 	c := &call{ctx: ctx, env: env}
@@ -215,21 +215,19 @@ func firstOf(values ...string) string {
 
 func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
 
-// nearest suggests a command for one that there is not.
-func nearest(name string) string {
+// meant suggests a command for one that there is not.
+func meant(name string) string {
+	var names []string
 	for _, c := range Commands() {
-		if strings.HasPrefix(c.Name, name) || strings.HasPrefix(name, c.Name) || sameLetters(c.Name, name) {
+		if strings.HasPrefix(c.Name, name) || strings.HasPrefix(name, c.Name) {
 			return fmt.Sprintf(", do you mean %s?", c.Name)
 		}
+		names = append(names, c.Name)
+	}
+	if best := nearest.Name(name, names); best != "" {
+		return fmt.Sprintf(", do you mean %s?", best)
 	}
 	return ""
-}
-
-func sameLetters(a, b string) bool {
-	x, y := []byte(a), []byte(b)
-	slices.Sort(x)
-	slices.Sort(y)
-	return bytes.Equal(x, y)
 }
 
 // path makes a path absolute.

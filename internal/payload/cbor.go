@@ -47,9 +47,7 @@ func must[T any](v T, err error) T {
 
 func (cborCodec) decode(data []byte, v any) error { return cborDecoding.Unmarshal(data, v) }
 
-var (
-	cborAny = must(cbor.DecOptions{DefaultMapType: reflect.TypeFor[map[string]any](), MaxNestedLevels: maxLevels + 8}.DecMode())
-)
+var cborAny = must(cbor.DecOptions{DefaultMapType: reflect.TypeFor[map[string]any](), MaxNestedLevels: maxLevels + 8}.DecMode())
 
 // AsJSON returns a payload or state as JSON, for people: a payload in JSON as it
 // is. Numbers that JSON cannot hold are written as text; what cannot be read is

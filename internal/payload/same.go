@@ -26,6 +26,7 @@ func floatsOf(dst []place, s *shape, off uintptr) []place {
 				dst = floatsOf(dst, s.elem, off+uintptr(i)*s.elem.typ.Size())
 			}
 		}
+	default: // holds none
 	}
 	return dst
 }

@@ -308,7 +308,7 @@ func TestFollow(t *testing.T) {
 // Woken by inotify, on a real disk.
 func TestFollowOnDisk(t *testing.T) {
 	at := t.TempDir() + "/run"
-	l, err := segment.Create(vfs.OS, at, run, segment.Options{})
+	l, err := segment.Create(vfs.OS, at, run, segment.Options{Sync: journal.Sync{Mode: journal.Interval, Every: time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
