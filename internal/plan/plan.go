@@ -5,8 +5,8 @@
 //
 // A [Flow] has [Node]s (stages). A node has [Port]s, each with a [Writer] that
 // encodes what the stage emits, and [Input]s, each reading one port of another
-// node. What the node does is in exactly one of its fields Source, Handler and
-// Sink.
+// node. What the node does is in exactly one of its fields Source, Handler,
+// Sink and Performer.
 //
 // One Flow is built for one epoch of one run and used by nobody else; all of a
 // node's code runs in that stage's goroutine unless an interface says otherwise.
@@ -52,9 +52,11 @@ type Node struct {
 	Ports  []*Port // data ports
 	Dead   *Port   // dead letters; nil only where nothing can fail
 
-	Source  Source  // reads the world
-	Handler Handler // computes
-	Sink    Sink    // delivers
+	Source     Source    // reads the world
+	Handler    Handler   // computes
+	Sink       Sink      // delivers
+	Performer  Performer // acts on the world
+	Performing Performing
 
 	Tables []Table // what the handler remembers, in a fixed order
 
@@ -115,8 +117,40 @@ const (
 
 // Guards are the policies between a stage and the outside world.
 type Guards struct {
-	Retry *Retry
-	Rate  *Rate
+	Retry    *Retry
+	Rate     *Rate
+	Timeout  time.Duration // of one attempt; zero means none
+	Breaker  *Breaker      // effects
+	Bulkhead *Bulkhead     // effects
+	Hedge    *Hedge        // effects that are Idempotent
+	Settle   time.Duration // how long after an attempt "not done" is not believed; zero means twice Timeout
+}
+
+// A Breaker stops calling a service that fails.
+type Breaker struct {
+	Failures  int                  // open after so many in a row; zero means not by this rule
+	Ratio     float64              // open when this share of Window failed; zero means not by this rule
+	Window    int                  // the last so many calls; zero means by time
+	Over      time.Duration        // the calls of the last so long; zero means by count
+	Least     int                  // calls in the window before Ratio or SlowRatio counts
+	Slow      time.Duration        // a call that takes longer is slow; zero means none is
+	SlowRatio float64              // open when this share of the window was slow
+	OpenFor   time.Duration        // then probes are let through
+	Probes    int                  // at once while half open, and successes that close it; at least 1
+	Counts    func(err error) bool // whether a failure counts; nil means all that say something about the service
+	Name      string               // effects with the same non-empty name share one breaker
+}
+
+// A Bulkhead bounds calls in flight.
+type Bulkhead struct {
+	Max  int
+	Name string // effects with the same non-empty name share one
+}
+
+// A Hedge starts a second attempt when the first is slow.
+type Hedge struct {
+	After time.Duration
+	Max   int // attempts at once, at least 2
 }
 
 // Retry attempts again after a failure that may pass.

@@ -29,12 +29,33 @@ type (
 		Flush   time.Duration
 		Faults  []string
 	}
+	// EffectSettings tune the performing of one effect.
+	EffectSettings struct {
+		Guards      Guards
+		Concurrency int
+		Unordered   bool
+		Hold        bool
+		Faults      []string
+	}
+	// OrchestrateSettings tune a stage of orchestrations.
+	OrchestrateSettings struct {
+		Uses        []Use
+		MaxOpen     int
+		Concurrency int
+		Faults      []string
+	}
 	// DefaultSettings are for all stages that follow in a flow or group.
 	DefaultSettings struct {
 		OnError *OnError
 		Faults  []string
 	}
 )
+
+// A Use grants an orchestration an effect.
+type Use struct {
+	Effect *Effect
+	Guards Guards
+}
 
 // An Emission says when a stage emits a state entry.
 type Emission struct {

@@ -1,0 +1,226 @@
+package plan
+
+import (
+	"context"
+	"time"
+
+	"github.com/weirflow/weir/event"
+)
+
+// A Performer is the work of a stage that acts on the world: each input is
+// accepted into the stage's open work and then executed, many at once. An
+// execution whose process ended is executed again and given its [Entry]s.
+type Performer interface {
+	// Accept returns what open work remembers about record i of b, which is all
+	// that Execute needs of it, and the key that orders inputs: those with the
+	// same non-empty key are executed one after the other. Stage's goroutine.
+	Accept(b *Batch, i int) (data []byte, key string, f *Failure)
+
+	// Key returns the key of what Accept returned; for recovery. Stage's goroutine.
+	Key(data []byte) (string, error)
+
+	// Execute acts. It runs in a goroutine of its own, and again from the
+	// beginning whenever it had not finished; it panics if user code does.
+	Execute(x Execution) Result
+
+	// Bury writes an accepted input to the node's dead letters, as
+	// caused by it. Stage's goroutine, with Turn.Item -1.
+	Bury(in *Accepted, f *Failure)
+
+	// Effects are the effects that may be performed, by name, in the order of
+	// their declaration.
+	Effects() []*Effect
+}
+
+// Performing tunes a Performer's stage.
+type Performing struct {
+	Concurrency int  // executions at once, at least 1
+	Unordered   bool // outputs leave as executions finish, not in the order of inputs
+	Hold        bool // an input in doubt stops the stage instead of being parked
+	MaxOpen     int  // accepted and unfinished inputs, at least 1
+}
+
+// Accepted is one input in open work.
+type Accepted struct {
+	ID    uint64         // order of acceptance within the stage
+	Input event.RecordID // never used for two records
+	Run   string         // id of the root run
+	Stage string
+	Key   string // that orders inputs
+	Data  []byte // what Accept returned
+}
+
+// An Execution is one accepted input being acted on. Its methods are called by
+// the goroutine of Execute, and return an error when the execution shall end
+// (then Execute returns [Interrupted]).
+type Execution interface {
+	// Context ends when the stage is told to end at once.
+	Context() context.Context
+	Input() *Accepted
+
+	// History is what was recorded about the input before this execution.
+	History() []Entry
+
+	// Record places entries in one transition and returns once it is placed. emit
+	// may be nil; it writes to the node's ports, in the stage's goroutine, what
+	// is committed together with them. After an error nothing was recorded.
+	Record(emit func(), entries ...Entry) error
+
+	// Durable returns once everything that was recorded for this input, its
+	// acceptance, and what the stage placed before for its key is durable: only
+	// then may anything leave the process.
+	Durable() error
+
+	// Now is the wall clock.
+	Now() time.Time
+}
+
+// A Result is how an execution came back.
+type Result struct {
+	State ResultState
+
+	// Finished: Entries are recorded and Emit writes to the node's ports, in the
+	// stage's goroutine, in the transition that closes the open work; both may be nil.
+	Entries []Entry
+	Emit    func()
+
+	// Failed: why the stage fails; the input stays open.
+	// Parked: what is not known.
+	Err error
+
+	// Suspended: what to wait for. The input is executed again when the first of
+	// it happens, with the entry that says so in its history.
+	Wake Wake
+}
+
+// A ResultState tells Results apart.
+type ResultState uint8
+
+// How executions come back.
+const (
+	Finished    ResultState = iota + 1
+	Parked                  // waits for a decision of a person, without a slot
+	Suspended               // waits for a time or a signal, without a slot
+	Interrupted             // was told to end; goes on at resume
+	Broken                  // the stage must fail: Err says why
+)
+
+// Wake is what a suspended execution waits for.
+type Wake struct {
+	Step   string    // that waits
+	At     time.Time // zero means no time
+	Signal string    // name of the signal; "" means none
+	Key    string    // of the signal
+}
+
+// An Entry is one recorded fact about an accepted input: a record of the port
+// fx, and an update of the open work. Its fields are in internal/evidence's
+// words; absent ones are zero.
+type Entry struct {
+	Type string `json:"-"` // EntryIntent and so on: the payload type of the record
+
+	Step       string        `json:"step,omitempty"`       // "" in a stage with one effect for each input
+	Effect     string        `json:"effect,omitempty"`     // name
+	Version    string        `json:"version,omitempty"`    // of the effect
+	Key        string        `json:"key,omitempty"`        // sent to the service
+	Attempt    int           `json:"attempt,omitempty"`    // from 1
+	Request    Payload       `json:"request,omitempty"`    // intent: what is sent
+	Hash       string        `json:"hash,omitempty"`       // of the request, hex SHA-256
+	Outcome    string        `json:"outcome,omitempty"`    // Done, NotDone, Unknown, Rejected, Fallback
+	Result     Payload       `json:"result,omitempty"`     // Done and Fallback, captures, signals
+	Kind       event.Kind    `json:"kind,omitempty"`       // of a failure
+	Reason     string        `json:"reason,omitempty"`     // of a failure, for people
+	Final      bool          `json:"final,omitempty"`      // no attempt follows
+	RetryAfter time.Duration `json:"retryAfter,omitempty"` // the service's wish, nanoseconds
+	At         time.Time     `json:"at,omitzero"`          // wall clock
+	Took       time.Duration `json:"took,omitempty"`       // of the attempt, nanoseconds
+	By         string        `json:"by,omitempty"`         // decision: who; reconciled: "reconcile"
+	ID         string        `json:"id,omitempty"`         // decision, signal: of the inbox file
+	Emitted    int           `json:"emitted,omitempty"`    // records emitted in the same transition
+}
+
+// The types of Entry.
+const (
+	EntryIntent    = "weir.intent.v1"    // the request, before the first attempt
+	EntryAttempt   = "weir.attempt.v1"   // an attempt is about to be made
+	EntryOutcome   = "weir.outcome.v1"   // what became of an attempt, or of the call if Final
+	EntryDecision  = "weir.decision.v1"  // what a person said about a parked input
+	EntryParked    = "weir.parked.v1"    // the input was put aside: Reason says why
+	EntryCapture   = "weir.capture.v1"   // a captured value
+	EntryWaiting   = "weir.waiting.v1"   // a step waits until At, or for a signal (Effect is its name)
+	EntryWoken     = "weir.woken.v1"     // the time came, or the signal (Result is its payload)
+	EntryDrift     = "weir.drift.v1"     // code and record differ and the recorded one was used
+	EntryChange    = "weir.change.v1"    // a change this execution knows of
+	EntryCompleted = "weir.completed.v1" // the execution came to its end
+)
+
+// What Entry.Outcome says.
+const (
+	OutcomeDone     = "done"
+	OutcomeNotDone  = "not done" // known not to have happened
+	OutcomeUnknown  = "unknown"
+	OutcomeRejected = "rejected" // by a policy, before it left: known not to have happened
+	OutcomeFallback = "fallback" // OrElse answered
+)
+
+// A Safety says what repeating an effect means.
+type Safety string
+
+// The safety classes; see package effect.
+const (
+	Idempotent    Safety = "idempotent"
+	Keyed         Safety = "keyed"
+	KeyedByInput  Safety = "keyed by input"
+	AtMostOnce    Safety = "at most once"
+	AtLeastOnce   Safety = "at least once"
+	Transactional Safety = "transactional"
+)
+
+// An Effect is an outside action without its types. Values are of the types that the
+// functions' makers know; the functions may be called by several goroutines.
+type Effect struct {
+	Name    string
+	Version string
+	Safety  Safety
+
+	// Request makes the service's request from the flow's input, Answer the
+	// flow's result from the service's. Both are pure.
+	Request func(in any) (any, error)
+	Answer  func(in, res any) (any, error)
+
+	Key func(req any) string // Keyed only: the business key
+
+	// Do makes one attempt. Of a Transactional it runs within the port's transaction.
+	Do func(ctx context.Context, c Call, req any) (res any, err error)
+
+	// Reconcile asks what became of a call; nil if nobody can be asked. Of a
+	// Transactional it looks the key up. res is the service's.
+	Reconcile func(ctx context.Context, c Call, req any) (res any, s CallState, err error)
+
+	// Else answers for a final failure with the flow's result; nil if nothing does. Its answer is
+	// encoded as AppendOut does.
+	Else func(in any, err error) (any, error)
+
+	AppendReq func(dst []byte, req any) ([]byte, error)
+	DecodeReq func(data []byte) (any, error)
+	AppendRes func(dst []byte, res any) ([]byte, error)
+	DecodeRes func(data []byte) (any, error)
+	AppendOut func(dst []byte, out any) ([]byte, error) // Else only
+	DecodeOut func(data []byte) (any, error)            // Else only
+}
+
+// A Call identifies one logical call; see effect.Call.
+type Call struct {
+	Key     string
+	Attempt int
+}
+
+// A CallState is what reconciliation found; see effect.State.
+type CallState int
+
+// The states of a call.
+const (
+	CallUnknown CallState = iota
+	CallDone
+	CallNotDone
+)
