@@ -306,3 +306,55 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Each part of a large transition says of each of its ports how the journal
+// stands after it, whatever came before and whichever part a port begins in.
+func TestPartsCarryRunningDigests(t *testing.T) {
+	tr := &journal.Transition{Stage: "s", Number: 1}
+	sums := map[string]wire.Digest{"a": 5, "b": 0, "c": 77} // before the transition
+	for i, port := range []string{"a", "b", "c"} {
+		o := journal.Output{Port: port, Type: "T", First: uint64(i + 1), Count: 3000}
+		sum, last := sums[port], -1
+		for k := range o.Count {
+			r := journal.Record{Items: []int{0}, Payload: fmt.Appendf(nil, "%s %0300d", port, k)}
+			o.Records, last = journal.AppendRecord(o.Records, last, &r)
+			sum = sum.Add(o.First+uint64(k), wire.Checksum(r.Payload))
+		}
+		o.Digest = uint64(sum)
+		tr.Outputs = append(tr.Outputs, o)
+	}
+	var enc journal.Encoder
+	frames, err := enc.Encode(tr)
+	if err != nil || len(frames) < 4 {
+		t.Fatalf("Encode() = %d frames, %v, want several", len(frames), err)
+	}
+	records := 0
+	for i := range frames {
+		var part journal.Transition
+		if err := journal.Parse(frames[i].Body, &part); err != nil {
+			t.Fatal(err)
+		}
+		for k := range part.Outputs {
+			o := &part.Outputs[k]
+			rs := journal.NewRecords(o)
+			var r journal.Record
+			for {
+				seq, ok := rs.Next(&r)
+				if !ok {
+					break
+				}
+				sums[o.Port] = sums[o.Port].Add(seq, wire.Checksum(r.Payload))
+				records++
+			}
+			if err := rs.Err(); err != nil {
+				t.Fatal(err)
+			}
+			if o.Digest != uint64(sums[o.Port]) {
+				t.Errorf("part %d, port %s: digest %016x, want %016x", i, o.Port, o.Digest, uint64(sums[o.Port]))
+			}
+		}
+	}
+	if records != 9000 {
+		t.Errorf("the parts hold %d records, want 9000", records)
+	}
+}

@@ -60,47 +60,45 @@ func (s *splitter) reserve(size int) (fresh bool) {
 }
 
 func (s *splitter) output(o *Output) error {
-	sum, err := sumBefore(o)
-	if err != nil {
-		return err
-	}
 	var (
-		cur  *Output
-		rec  Record
-		item = -1
-		rs   = NewRecords(o)
+		own   wire.Digest // of o's records so far
+		first int         // the part that holds o's first record
+		cur   *Output
+		rec   Record
+		item  = -1
+		rs    = NewRecords(o)
 	)
 	for {
 		seq, ok := rs.Next(&rec)
 		if !ok {
-			return rs.Err()
+			break
 		}
-		if s.reserve(len(rec.Payload)+len(rec.Key)+16) || cur == nil {
+		size := len(rec.Payload) + len(rec.Key) + 16
+		if fresh := s.reserve(size); fresh || cur == nil {
+			if cur == nil {
+				first = len(s.parts) - 1
+			}
 			last := &s.parts[len(s.parts)-1]
 			last.Outputs = append(last.Outputs, Output{Port: o.Port, Type: o.Type, First: seq, Journals: o.Journals})
 			cur, item = &last.Outputs[len(last.Outputs)-1], -1
+			cur.Records = make([]byte, 0, min(len(o.Records), size+max(s.room, 0)))
 		}
 		cur.Records, item = AppendRecord(cur.Records, item, &rec)
 		cur.Count++
-		sum = sum.Add(seq, wire.Checksum(rec.Payload))
-		cur.Digest = uint64(sum)
-	}
-}
-
-// sumBefore is the digest of o's journal before o.
-func sumBefore(o *Output) (wire.Digest, error) {
-	var (
-		own wire.Digest
-		rec Record
-		rs  = NewRecords(o)
-	)
-	for {
-		seq, ok := rs.Next(&rec)
-		if !ok {
-			return wire.Digest(o.Digest) - own, rs.Err()
-		}
 		own = own.Add(seq, wire.Checksum(rec.Payload))
+		cur.Digest = uint64(own)
 	}
+	if err := rs.Err(); err != nil || cur == nil {
+		return err
+	}
+	// Only now is it known what the journal's digest was before o. Each part from
+	// first on ends with an output of o.
+	before := o.Digest - uint64(own)
+	for i := range s.parts[first:] {
+		outputs := s.parts[first+i].Outputs
+		outputs[len(outputs)-1].Digest += before
+	}
+	return nil
 }
 
 func (s *splitter) state(st *State) error {
