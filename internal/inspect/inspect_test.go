@@ -151,5 +151,12 @@ func write(data, run, how string, later []string) error {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata", UpdateScripts: os.Getenv("UPDATE") != ""})
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata", UpdateScripts: os.Getenv("UPDATE") != "",
+		Setup: func(env *testscript.Env) error {
+			// A program built with -race sleeps a second as it ends, each command.
+			env.Setenv("GORACE", "atexit_sleep_ms=10")
+			return nil
+		},
+	})
 }
