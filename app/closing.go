@@ -21,14 +21,14 @@ const reasonTimeout = "stop_timeout"
 func (p *program) closing(say *voice, sum weir.Summary, err error) {
 	name := p.def.Name()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s in %s · %s in · %s delivered · %s", sum.Status, took(sum.Took), count(sum.In), count(sum.Out), plural(sum.Dead, "dead letter"))
+	fmt.Fprintf(&b, "%s in %s · %s in · %s delivered · %s", sum.Status, took(sum.Took), inspect.Count(sum.In), inspect.Count(sum.Out), inspect.Plural(sum.Dead, "dead letter"))
 	var run *history.Run
 	if sum.Dir != "" {
 		if h, err := history.Open(sum.Dir); err == nil {
 			run = h
 			defer func() { _ = h.Close() }() // it was only read
 			if s, err := h.Summary(context.Background()); err == nil {
-				fmt.Fprintf(&b, " · %s", size(s.Bytes))
+				fmt.Fprintf(&b, " · %s", inspect.Size(s.Bytes))
 			}
 		}
 	}
@@ -46,7 +46,7 @@ func (p *program) closing(say *voice, sum weir.Summary, err error) {
 	if s, err := run.Summary(context.Background()); err == nil {
 		for _, st := range s.Stages {
 			if st.Dead > 0 {
-				hints = append(hints, [2]string{"records " + name + " " + st.Name + ".dead", plural(st.Dead, "dead letter") + " of " + st.Name})
+				hints = append(hints, [2]string{"records " + name + " " + st.Name + ".dead", inspect.Plural(st.Dead, "dead letter") + " of " + st.Name})
 			}
 		}
 	}

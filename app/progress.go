@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/internal/inspect"
 	"github.com/weirflow/weir/internal/vfs"
 )
 
@@ -128,7 +129,7 @@ func (p *progress) show() {
 		for _, r := range rows {
 			dead += r.dead
 		}
-		p.say.line("%s · %s in · %s in flight · %s", at.Phase, count(in), count(waiting), plural(dead, "dead letter"))
+		p.say.line("%s · %s in · %s in flight · %s", at.Phase, inspect.Count(in), inspect.Count(waiting), inspect.Plural(dead, "dead letter"))
 	}
 	p.writeStatus(at)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"github.com/weirflow/weir/internal/inspect"
 )
 
 // A row is one stage in the live table.
@@ -30,7 +32,7 @@ func table(head string, rows []row, width int) []string {
 			n = "…" + n[len(n)-name+1:]
 		}
 		lines = append(lines, fmt.Sprintf("%-*s %10s %10s %7s %9s %9s  %s",
-			name, n, count(r.in), count(r.out), count(r.dead), count(r.inFlight), count(uint64(r.rate)), strings.ToLower(r.state)))
+			name, n, inspect.Count(r.in), inspect.Count(r.out), inspect.Count(r.dead), inspect.Count(r.inFlight), inspect.Count(uint64(r.rate)), strings.ToLower(r.state)))
 	}
 	return lines
 }

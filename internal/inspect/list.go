@@ -86,7 +86,7 @@ func ls(c *call) error {
 		t := table{indent: "  ", head: []string{"RUN", "STATUS", "CREATED (UTC)", "EPOCHS", "SIZE"}}
 		for ; to < len(runs) && runs[to].Flow == runs[from].Flow; to++ {
 			r := &runs[to]
-			t.row(r.Run, r.Status, stamp(r.Created), strconv.Itoa(r.Epochs), size(r.Bytes))
+			t.row(r.Run, r.Status, stamp(r.Created), strconv.Itoa(r.Epochs), Size(r.Bytes))
 		}
 		if err := c.println(runs[from].Flow); err != nil {
 			return err
@@ -165,7 +165,7 @@ func (c *call) remove(dir string, force bool) error {
 	if c.json {
 		return c.write(removal{Dir: dir, Bytes: n, DryRun: c.dryRun})
 	}
-	return c.printf("%s %s (%s)\n", did, dir, size(n))
+	return c.printf("%s %s (%s)\n", did, dir, Size(n))
 }
 
 func prune(c *call) error {
@@ -200,7 +200,7 @@ func prune(c *call) error {
 		removed++
 	}
 	if removed == 0 && !c.json {
-		return c.printf("nothing to remove: %s, and only completed ones go\n", plural(uint64(len(runs)), "run"))
+		return c.printf("nothing to remove: %s, and only completed ones go\n", Plural(uint64(len(runs)), "run"))
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func result(s *history.Summary) string {
 	if n := len(s.Epochs); n > 0 && s.Epochs[n-1].Took > 0 {
 		out += " in " + took(s.Epochs[n-1].Took)
 	}
-	return out + fmt.Sprintf(" · %s in · %s delivered · %s · %s", count(s.In), count(s.Out), plural(s.Dead, "dead letter"), size(s.Bytes))
+	return out + fmt.Sprintf(" · %s in · %s delivered · %s · %s", Count(s.In), Count(s.Out), Plural(s.Dead, "dead letter"), Size(s.Bytes))
 }
 
 // section writes a table below an empty line.
@@ -120,7 +120,7 @@ func (c *call) edges(s *history.Summary) {
 		if e.Written > e.Read {
 			behind = e.Written - e.Read
 		}
-		t.row(e.From+" → "+e.To, count(e.Written), count(e.Read), dash(behind), verdict)
+		t.row(e.From+" → "+e.To, Count(e.Written), Count(e.Read), dash(behind), verdict)
 	}
 	c.section(t)
 }
@@ -131,7 +131,7 @@ func (c *call) epochs(s *history.Summary) {
 		e := &s.Epochs[i]
 		cut := "–"
 		if e.Cut > 0 {
-			cut = size(e.Cut)
+			cut = Size(e.Cut)
 		}
 		build := e.Build
 		if e.Changed {
@@ -151,12 +151,12 @@ func (c *call) checkpoints(s *history.Summary) {
 		}
 		from, snap := "–", st.Snapshot
 		if st.Redo != 0 {
-			from = count(uint64(st.Redo))
+			from = Count(uint64(st.Redo))
 		}
 		if snap == "" {
 			snap = "(no state)"
 		}
-		t.row(st.Name, count(uint64(st.Checkpoint)), from, snap)
+		t.row(st.Name, Count(uint64(st.Checkpoint)), from, snap)
 	}
 	c.section(t)
 }
@@ -218,7 +218,7 @@ func unreadable(c *call, err error) error {
 
 func (c *call) report(rep *history.Report) error {
 	read := strings.Join([]string{
-		plural(rep.Frames, "frame"), plural(rep.Transitions, "transition"), plural(rep.Records, "record"), plural(uint64(rep.Snapshots), "snapshot"),
+		Plural(rep.Frames, "frame"), Plural(rep.Transitions, "transition"), Plural(rep.Records, "record"), Plural(uint64(rep.Snapshots), "snapshot"),
 	}, ", ")
 	for _, p := range rep.Problems {
 		if err := c.printf("%s\n", p); err != nil {
@@ -228,7 +228,7 @@ func (c *call) report(rep *history.Report) error {
 	verdict := "clean"
 	switch n := len(rep.Problems); {
 	case n > 0:
-		verdict = "damaged: " + plural(uint64(n), "problem")
+		verdict = "damaged: " + Plural(uint64(n), "problem")
 	case rep.Open:
 		verdict = "clean so far, the run is in use"
 	}

@@ -104,8 +104,8 @@ func line(s string) string {
 	return b.String()
 }
 
-// count writes n with separators between thousands.
-func count(n uint64) string {
+// Count writes n with separators between thousands.
+func Count(n uint64) string {
 	s := strconv.FormatUint(n, 10)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]
@@ -113,24 +113,24 @@ func count(n uint64) string {
 	return s
 }
 
-// plural is n things.
-func plural(n uint64, thing string) string {
+// Plural is "1 dead letter", "2 dead letters".
+func Plural(n uint64, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
-	return count(n) + " " + thing + "s"
+	return Count(n) + " " + thing + "s"
 }
 
-// dash is count, but for zero.
+// dash is Count, but for zero.
 func dash(n uint64) string {
 	if n == 0 {
 		return "–"
 	}
-	return count(n)
+	return Count(n)
 }
 
-// size writes a number of bytes.
-func size(n int64) string {
+// Size writes bytes for people, in powers of 1,000.
+func Size(n int64) string {
 	const units = "kMGTP"
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)

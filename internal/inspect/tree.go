@@ -51,7 +51,8 @@ func (c *call) limits() (history.Limits, error) {
 	return history.Limits{Records: c.limit, Depth: c.depth, Chain: c.chain, Fan: c.fan}, nil
 }
 
-func why(c *call) error {
+// asked calls f with the record and the limits that the command names.
+func (c *call) asked(f func(r *history.Run, ref event.Ref, limits history.Limits) error) error {
 	limits, err := c.limits()
 	if err != nil {
 		return err
@@ -61,6 +62,12 @@ func why(c *call) error {
 		if err != nil {
 			return err
 		}
+		return f(r, ref, limits)
+	})
+}
+
+func why(c *call) error {
+	return c.asked(func(r *history.Run, ref event.Ref, limits history.Limits) error {
 		x, err := r.Why(c.ctx, ref, limits)
 		if err != nil {
 			return err
@@ -133,15 +140,7 @@ func changed(n *node, what string, ch *history.Change) {
 }
 
 func impact(c *call) error {
-	limits, err := c.limits()
-	if err != nil {
-		return err
-	}
-	return c.with(func(r *history.Run) error {
-		ref, err := c.ref(r)
-		if err != nil {
-			return err
-		}
+	return c.asked(func(r *history.Run, ref event.Ref, limits history.Limits) error {
 		x, err := r.Impact(c.ctx, ref, limits)
 		if err != nil {
 			return err
