@@ -102,10 +102,12 @@ func TestFollowAcrossProcesses(t *testing.T) {
 		want = append(want, lines(t, journal.LSN(i+1), []byte(body))...)
 	}
 	got := 0
+	var said []string // by the testing package
 	for followed.Scan() {
 		line := followed.Text()
 		if !strings.HasPrefix(line, "record ") {
-			continue // of the testing package
+			said = append(said, line)
+			continue
 		}
 		if got == len(want) || line != want[got] {
 			t.Fatalf("the follower's record number %d is %q, and there are %d", got+1, line, len(want))
@@ -113,7 +115,7 @@ func TestFollowAcrossProcesses(t *testing.T) {
 		got++
 	}
 	if err := follower.Wait(); err != nil {
-		t.Errorf("the follower: %v", err)
+		t.Errorf("the follower: %v\n%s", err, strings.Join(said, "\n"))
 	}
 	if got != len(want) {
 		t.Errorf("the follower was given %d of %d records", got, len(want))

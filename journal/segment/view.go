@@ -205,8 +205,8 @@ func (v *View) refreshManifest() error {
 	v.manifest, v.version = m, version
 	v.scan.epochs = m.Epochs
 	n := len(v.segs)
-	if n == 0 || v.file == nil || len(m.Epochs) <= known || m.Epochs[known].First > v.whole.lsn {
-		return nil
+	if n == 0 || v.file == nil || len(m.Epochs) <= known || m.Epochs[known].First >= v.scan.lsn {
+		return nil // no frame was cut that the scanner is past, be its transition whole or not
 	}
 	err = v.file.Close()
 	v.file = nil
@@ -299,12 +299,26 @@ func (v *View) enter(seg *viewed) error {
 
 // advance reads on in the open segment, until the frames end or it is sealed.
 func (v *View) advance() error {
-	if v.file == nil || v.damage != nil {
-		return nil //nolint:nilerr // whoever reads on is told of the damage
+	for sealed := false; v.file != nil && v.damage == nil; {
+		bad, err := v.pass()
+		if bad == nil || err != nil {
+			return err
+		}
+		again, err := v.stop(bad, sealed)
+		if !again || err != nil {
+			return err
+		}
+		sealed = true
 	}
+	return nil //nolint:nilerr // whoever reads on is told of the damage
+}
+
+// pass reads the frames of the open segment, as the file is now, up to what is
+// none. Without one there is damage.
+func (v *View) pass() (*fault, error) {
 	size, err := v.file.Size()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	v.scan.end = size
 	v.scan.forget()
@@ -313,14 +327,14 @@ func (v *View) advance() error {
 		f, body, bad, err := v.scan.next()
 		if err != nil {
 			v.damage = err
-			return nil //nolint:nilerr // readers report it when they come there
+			return nil, nil //nolint:nilerr // readers report it when they come there
 		}
 		if bad != nil {
-			return v.stop(bad)
+			return bad, nil
 		}
 		if err := v.track.add(&f, body, at); err != nil {
 			v.damage = err
-			return nil //nolint:nilerr // as above
+			return nil, nil //nolint:nilerr // as above
 		}
 		v.known = max(v.known, int64(f.synced))
 		if !f.more() {
@@ -346,30 +360,36 @@ func (v *View) confirm() {
 }
 
 // stop says what it means that the frames of the open segment end here: it is
-// sealed, its next frame is not written yet, or it is damaged.
-func (v *View) stop(bad *fault) error {
+// sealed, its next frame is not written yet, or it is damaged. A footer proves the
+// frames before it only to a pass that began after the footer was seen (sealed):
+// for another, both may have been written in between, and it is to look again.
+func (v *View) stop(bad *fault, sealed bool) (again bool, err error) {
 	seg := v.segs[len(v.segs)-1]
 	t, missing, err := v.readTrailer(v.file, &seg.header)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if missing == nil && t.end == v.scan.off && t.last == seg.last {
+	footed := missing == nil
+	if footed && t.end == v.scan.off && t.last == seg.last {
 		seg.sealed, seg.trailer = true, t
 		v.proven = t.last
 		err := v.file.Close()
 		v.file = nil
-		return err
+		return false, err
 	}
 	e := v.manifest.Epochs[len(v.manifest.Epochs)-1]
 	durable := v.told.proven && v.told.number == seg.number && v.told.off > v.scan.off ||
-		missing == nil && t.end > v.scan.off || v.scan.lsn < e.First || v.known > v.scan.off
+		footed && t.end > v.scan.off || v.scan.lsn < e.First || v.known > v.scan.off
 	if !durable {
-		return nil
+		return false, nil
 	}
 	if _, replaced, err := v.replaced(); err != nil || replaced {
-		return err // a new owner changed it just now: the next look will see
+		return false, err // a new owner changed it just now: the next look will see
+	}
+	if footed && !sealed {
+		return true, nil
 	}
 	bad.expected += ", for it was durable"
 	v.damage = v.scan.corrupt(bad)
-	return nil
+	return false, nil
 }
