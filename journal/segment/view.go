@@ -310,7 +310,7 @@ func (v *View) advance() error {
 		}
 		sealed = true
 	}
-	return nil //nolint:nilerr // whoever reads on is told of the damage
+	return nil
 }
 
 // pass reads the frames of the open segment, as the file is now, up to what is
