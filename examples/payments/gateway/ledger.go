@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+)
+
+// An Entry is one line of the ledger: something that happened to money or goods.
+type Entry struct {
+	Kind  string `json:"kind"`          // authorization, charge, refund, booking
+	Key   string `json:"key,omitempty"` // the idempotency key it came with
+	Order string `json:"order"`
+	Cents int64  `json:"cents,omitempty"`
+	ID    string `json:"id"`
+	OK    bool   `json:"ok"` // false: declined, nothing moved
+}
+
+// A Ledger is an append-only file of entries, one JSON object a line. What Append
+// returned for stays, also if the machine loses power.
+type Ledger struct {
+	mu     sync.Mutex
+	file   *os.File
+	size   int64 // of whole lines
+	byKey  map[string]Entry
+	booked map[string]Entry // by order, the latest
+	n      int
+}
+
+// OpenLedger opens the ledger in the file of that name, which it makes if there is
+// none. A line that was cut short, by a kill while it was written, is removed: it
+// was never answered for.
+func OpenLedger(name string) (*Ledger, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	l := &Ledger{file: f, byKey: map[string]Entry{}, booked: map[string]Entry{}}
+	r := bufio.NewReader(f)
+	for {
+		line, err := r.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		var e Entry
+		if err == nil {
+			err = json.Unmarshal(line, &e)
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%s, line %d: %w", name, l.n+1, err), f.Close())
+		}
+		l.enter(e)
+		l.size += int64(len(line))
+	}
+	if err := f.Truncate(l.size); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return l, nil
+}
+
+// Close closes the file.
+func (l *Ledger) Close() error { return l.file.Close() }
+
+func (l *Ledger) enter(e Entry) {
+	l.n++
+	if e.Key != "" {
+		l.byKey[e.Kind+" "+e.Key] = e
+	}
+	if e.Kind == "booking" {
+		l.booked[e.Order] = e
+	}
+}
+
+// Append gives e the next id and writes it, and returns once it is durable.
+func (l *Ledger) Append(e Entry) (Entry, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.ID = fmt.Sprintf("%s-%d", e.Kind, l.n+1)
+	line, err := json.Marshal(e)
+	if err != nil {
+		return e, err
+	}
+	line = append(line, '\n')
+	if _, err := l.file.WriteAt(line, l.size); err != nil {
+		return e, err
+	}
+	if err := l.file.Sync(); err != nil {
+		return e, err
+	}
+	l.size += int64(len(line))
+	l.enter(e)
+	return e, nil
+}
+
+// ByKey returns the entry of a kind that came with a key.
+func (l *Ledger) ByKey(kind, key string) (Entry, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, ok := l.byKey[kind+" "+key]
+	return e, ok
+}
+
+// Booked returns the booking of an order.
+func (l *Ledger) Booked(order string) (Entry, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e, ok := l.booked[order]
+	return e, ok
+}
