@@ -38,6 +38,7 @@ var layers = map[string]int{
 	"internal/sample":   4,
 	"internal/textfile": 4,
 	"policy":            4,
+	"effect":            4,
 
 	"":        5,
 	"history": 5,
