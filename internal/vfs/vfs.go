@@ -20,7 +20,8 @@
 //   - After a failed Sync nothing written before it may be relied on, even if
 //     it can be read and even if a later Sync succeeds, until it is written again.
 //
-// [WriteFileAtomic] and [EnsureDir] put these rules together.
+// [WriteFileAtomic] and [EnsureDir] put these rules together; [Watch] waits for
+// what other processes do.
 package vfs
 
 import (

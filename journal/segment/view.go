@@ -43,7 +43,7 @@ type View struct {
 	proven journal.LSN
 	damage error // why nothing behind head can be read
 
-	waker *waker
+	watch *vfs.Watcher
 }
 
 // A viewed segment is what a View knows of one.
@@ -78,9 +78,9 @@ func (v *View) Close() error {
 		err = v.file.Close()
 		v.file = nil
 	}
-	if v.waker != nil {
-		err = errors.Join(err, v.waker.Close())
-		v.waker = nil
+	if v.watch != nil {
+		err = errors.Join(err, v.watch.Close())
+		v.watch = nil
 	}
 	return err
 }

@@ -68,8 +68,8 @@ func (v *View) Follow(ctx context.Context, from journal.LSN) iter.Seq2[journal.E
 // It is woken by the file system where it knows how, and looks every 200 ms
 // elsewhere.
 func (v *View) Wait(ctx context.Context, after journal.LSN) error {
-	if v.waker == nil {
-		v.waker = newWaker(v.fsys, v.durable())
+	if v.watch == nil {
+		v.watch = vfs.Watch(v.fsys, v.durable())
 	}
 	for {
 		if err := v.Refresh(); err != nil {
@@ -81,7 +81,7 @@ func (v *View) Wait(ctx context.Context, after journal.LSN) error {
 		if v.damage != nil {
 			return v.damage
 		}
-		if err := v.waker.wait(ctx); err != nil {
+		if err := v.watch.Wait(ctx); err != nil {
 			return err
 		}
 	}

@@ -1,24 +1,20 @@
-package segment
+package vfs
 
-import (
-	"github.com/fsnotify/fsnotify"
+import "github.com/fsnotify/fsnotify"
 
-	"github.com/weirflow/weir/internal/vfs"
-)
-
-// newWaker watches a file by inotify. On file systems of tests, and when inotify
+// watch watches a file by inotify. On file systems of tests, and when inotify
 // has no room for another watch, there is the clock.
-func newWaker(fsys vfs.FS, file string) *waker {
-	if fsys != vfs.OS {
-		return &waker{}
+func watch(fsys FS, name string) *Watcher {
+	if fsys != OS {
+		return &Watcher{}
 	}
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
-		return &waker{}
+		return &Watcher{}
 	}
-	if err := w.Add(file); err != nil {
+	if err := w.Add(name); err != nil {
 		_ = w.Close() // it has nothing to lose
-		return &waker{}
+		return &Watcher{}
 	}
 	changed := make(chan struct{}, 1) // one change is as good as many; never closed
 	done := make(chan struct{})       // closed when the goroutine below has ended
@@ -32,10 +28,13 @@ func newWaker(fsys vfs.FS, file string) *waker {
 				}
 			case <-errs: //nolint:errcheck // an overflow is a change as well
 			}
-			wake(changed)
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
 		}
 	}()
-	return &waker{changed: changed, close: func() error {
+	return &Watcher{changed: changed, close: func() error {
 		err := w.Close() // closes its channels
 		<-done
 		return err

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package vfs
+
+func watch(FS, string) *Watcher { return &Watcher{} }
