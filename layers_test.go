@@ -28,6 +28,7 @@ var layers = map[string]int{
 	"journal": 2,
 
 	"internal/evidence":  3,
+	"internal/inbox":     3,
 	"internal/plan":      3,
 	"internal/recovery":  3,
 	"internal/contract":  3,
