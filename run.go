@@ -261,7 +261,7 @@ func (r *Run) Status() Status {
 
 // Progress says where a run is, at about one moment.
 type Progress struct {
-	Phase  string // starting, waiting (for Begin), running, paused, waiting for space (on the disk), ending or ended
+	Phase  string // starting, waiting (for Begin), running, paused, waiting for space (on the disk), ending, waiting for decisions (of people) or ended
 	Stages []StageProgress
 }
 
@@ -272,6 +272,8 @@ type StageProgress struct {
 	In       uint64        // consumed, of a source read; in this epoch
 	Out      uint64        // records on its data ports, of a sink delivered; whole run
 	Dead     uint64        // dead letters; whole run
+	Open     uint64        // accepted and not finished
+	InDoubt  uint64        // of them, waiting for a decision
 	InFlight uint64        // waiting for it
 	Lag      time.Duration // since it did anything, while something waits
 }

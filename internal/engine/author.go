@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/recovery"
 	"github.com/weirflow/weir/internal/wire"
 	"github.com/weirflow/weir/journal"
@@ -23,6 +24,8 @@ type author struct {
 	sys  tally // what supervisors say
 	said []saying
 
+	spoken int // outputs of t that say what was said
+
 	selfCheck bool // each transition is a checkpoint: nothing but sys is remembered
 }
 
@@ -31,6 +34,7 @@ type saying struct {
 	port    *tally
 	typ     string
 	payload []byte
+	about   plan.Origin // the input that it is about; zero if it is about none
 }
 
 // A tally is what was written to one port so far.
@@ -58,22 +62,38 @@ func say[E evidence.Moved | evidence.Terminal | evidence.Contract | evidence.Rec
 	a.said = append(a.said, saying{port: port, typ: typ, payload: evidence.Append(nil, e)})
 }
 
-// speak turns what was said into outputs of the open transition.
+// speak turns what was said into outputs of the open transition: one for what is
+// of one type and comes one after the other.
 func (a *author) speak() {
+	rec, last := journal.Record{}, -1
+	var out *journal.Output
 	for _, s := range a.said {
 		y := s.port
+		if out == nil || out.Port != y.port || out.Type != s.typ {
+			a.t.Outputs = append(a.t.Outputs, journal.Output{Port: y.port, Type: s.typ, First: y.count + 1})
+			a.spoken++
+			out, last = &a.t.Outputs[len(a.t.Outputs)-1], -1
+		}
 		y.count++
 		y.digest = uint64(wire.Digest(y.digest).Add(y.count, wire.Checksum(s.payload)))
-		records, _ := journal.AppendRecord(nil, -1, &journal.Record{Payload: s.payload})
-		a.t.Outputs = append(a.t.Outputs, journal.Output{
-			Port: y.port, Type: s.typ, First: y.count, Count: 1, Records: records, Digest: y.digest,
-		})
+		rec.Refs, rec.Payload = rec.Refs[:0], s.payload
+		if s.about.Journal != "" {
+			j := slices.Index(out.Journals, s.about.Journal)
+			if j < 0 {
+				j = len(out.Journals)
+				out.Journals = append(out.Journals, s.about.Journal)
+			}
+			rec.Refs = append(rec.Refs, journal.Ref{Journal: j, Seq: s.about.Seq})
+		}
+		out.Records, last = journal.AppendRecord(out.Records, last, &rec)
+		out.Count, out.Digest = out.Count+1, y.digest
 	}
 }
 
 // unspeak undoes speak: the transition was not placed.
 func (a *author) unspeak() {
-	a.t.Outputs = a.t.Outputs[:len(a.t.Outputs)-len(a.said)]
+	a.t.Outputs = a.t.Outputs[:len(a.t.Outputs)-a.spoken]
+	a.spoken = 0
 	for _, s := range slices.Backward(a.said) {
 		y := s.port
 		y.digest -= uint64(wire.Digest(0).Add(y.count, wire.Checksum(s.payload)))
@@ -86,8 +106,9 @@ func (a *author) reset() {
 	t := &a.t
 	clear(t.Outputs)
 	clear(t.State)
+	clear(t.Open)
 	*t = journal.Transition{
-		Consumed: t.Consumed[:0], Outputs: t.Outputs[:0], State: t.State[:0], Ends: t.Ends[:0],
+		Consumed: t.Consumed[:0], Outputs: t.Outputs[:0], State: t.State[:0], Ends: t.Ends[:0], Open: t.Open[:0],
 	}
 }
 
@@ -113,7 +134,7 @@ func (a *author) place(ctx context.Context, log journal.Log, u journal.Urgency, 
 		size += len(frames[i].Body)
 	}
 	clear(a.said)
-	a.said = a.said[:0]
+	a.said, a.spoken = a.said[:0], 0
 	a.number += uint64(len(frames))
 	a.last = lsn
 	return lsn, size, nil

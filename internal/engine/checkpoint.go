@@ -11,6 +11,17 @@ import (
 	"github.com/weirflow/weir/journal"
 )
 
+// A rememberer is a worker whose memory is more than tables.
+type rememberer interface {
+	// remember puts what a snapshot holds of it into at.
+	remember(at *recovery.Stage) error
+}
+
+func (w *sink) remember(at *recovery.Stage) error { //nolint:unparam // as other workers do
+	at.Note, at.Phase, at.Receipted = w.note, w.phase, w.settled
+	return nil
+}
+
 // A checkpointer knows when a stage takes its next checkpoint.
 type checkpointer struct {
 	placed  bool      // anything was placed since the last
@@ -126,12 +137,14 @@ func (s *stage) snapshot(kind journal.EndKind) (*journal.Checkpoint, error) {
 		p := s.position
 		check.Position = &p
 	}
-	w, _ := s.worker.(*sink)
+	w, _ := s.worker.(rememberer)
 	if len(s.tables) > 0 || w != nil {
 		if c.changed || c.name == "" {
 			at := recovery.Stage{Name: s.name}
 			if w != nil {
-				at.Note, at.Phase, at.Receipted = w.note, w.phase, w.settled
+				if err := w.remember(&at); err != nil {
+					return nil, err
+				}
 			}
 			data, err := recovery.AppendSnapshot(nil, &at, s.tables)
 			if err != nil {
@@ -156,8 +169,11 @@ func (s *stage) tallies() []*tally {
 	for _, p := range s.ports {
 		all = append(all, &p.tally)
 	}
-	if w, ok := s.worker.(*sink); ok {
+	switch w := s.worker.(type) {
+	case *sink:
 		all = append(all, &w.receipts)
+	case *performer:
+		all = append(all, &w.fx)
 	}
 	return all
 }

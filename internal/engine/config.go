@@ -95,6 +95,10 @@ type Result struct {
 	In     uint64 // records of sources, whole run
 	Out    uint64 // deliveries with a receipt, whole run
 	Dead   uint64 // dead letters, whole run
+	Failed uint64 // records on ports named failed, of stages that perform effects; whole run
+
+	Open    uint64 // inputs that are accepted and unfinished
+	InDoubt uint64 // of them, those that wait for a decision
 }
 
 // defaults fills what is zero.

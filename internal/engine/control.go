@@ -101,6 +101,7 @@ const (
 	statusPaused   = "paused"
 	statusEnding   = "ending"
 	statusEnded    = "ended"
+	statusDeciding = "waiting for decisions"
 )
 
 func (r *Run) setStatus(status string) {

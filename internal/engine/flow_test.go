@@ -30,6 +30,7 @@ type port struct {
 	starts []int // of each record in raw
 	items  []int // of each record
 	err    error
+	from   []string // journals that refs count in
 	rec    journal.Record
 	item   [1]int
 	text   [20]byte
@@ -53,6 +54,11 @@ func (p *port) emit(v int64) {
 	if p.turn.Item >= 0 {
 		p.item[0] = p.turn.Item
 		p.rec.Items = p.item[:]
+	}
+	p.rec.Refs = p.rec.Refs[:0]
+	for _, o := range p.turn.From {
+		p.from = append(p.from, o.Journal)
+		p.rec.Refs = append(p.rec.Refs, journal.Ref{Journal: len(p.from) - 1, Seq: o.Seq})
 	}
 	p.raw, last = journal.AppendRecord(p.raw, last, &p.rec)
 	p.items = append(p.items, last)
@@ -93,7 +99,8 @@ func (p *port) Seal(first, digest uint64) (journal.Output, *plan.Batch) {
 	}
 	n := len(p.values)
 	b := &plan.Batch{First: first, N: n, Values: p.values, Raw: p.raw, Offs: p.offs, CRCs: p.crcs, Digest: uint64(d)}
-	o := journal.Output{First: first, Count: n, Records: p.raw, Digest: uint64(d)}
+	o := journal.Output{First: first, Count: n, Journals: p.from, Records: p.raw, Digest: uint64(d)}
+	p.from = nil
 	p.values, p.raw = make([]int64, 0, n), make([]byte, 0, len(p.raw))
 	p.offs, p.crcs = make([]uint32, 0, 2*n), make([]uint32, 0, n)
 	p.starts, p.items = p.starts[:0], p.items[:0]

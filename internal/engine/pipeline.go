@@ -491,7 +491,7 @@ func (r *Run) materialized() supervise.PipelineInput {
 
 // totals sums up the stages.
 func (r *Run) totals() Result {
-	res := Result{Took: time.Since(r.started)}
+	res := Result{Took: time.Since(r.started), InDoubt: uint64(len(r.InDoubt()))}
 	for _, s := range r.stages {
 		switch {
 		case s.node.Source != nil:
@@ -500,6 +500,7 @@ func (r *Run) totals() Result {
 			res.Out += s.out.Load()
 		}
 		res.Dead += s.dead.Load()
+		res.Open += uint64(s.open.Load())
 	}
 	return res
 }

@@ -10,7 +10,7 @@ import (
 
 // Progress is where a run is, at about one moment.
 type Progress struct {
-	Status  string // starting, waiting, running, paused, ending, ended
+	Status  string // starting, waiting, running, paused, ending, waiting for decisions, ended
 	Durable journal.LSN
 	Stages  []StageProgress
 	Edges   []EdgeProgress
@@ -23,6 +23,8 @@ type StageProgress struct {
 	In       uint64        // consumed, of a source read; this epoch
 	Out      uint64        // records on its data ports, of a sink delivered; whole run
 	Dead     uint64        // dead letters, whole run
+	Open     uint64        // accepted and not finished
+	InDoubt  uint64        // of them, waiting for a decision
 	InFlight uint64        // appended for it and not consumed
 	Lag      time.Duration // since its last transition while something is in flight
 }
@@ -47,7 +49,13 @@ func (r *Run) Snapshot() Progress {
 	for _, s := range r.stages {
 		sp := StageProgress{
 			Name: s.name, State: supervise.StageState(s.state.Load()).String(),
-			In: s.in.Load(), Out: s.out.Load(), Dead: s.dead.Load(),
+			In: s.in.Load(), Out: s.out.Load(), Dead: s.dead.Load(), Open: uint64(s.open.Load()),
+		}
+		if d := s.doubts.Load(); d != nil {
+			sp.InDoubt = uint64(len(*d))
+		}
+		if s.patient.Load() && p.Status == statusEnding {
+			p.Status = statusDeciding
 		}
 		if s.ended {
 			sp.State = supervise.StageDrained.String()

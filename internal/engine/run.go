@@ -216,8 +216,10 @@ func (r *Run) newStage(n *plan.Node) (*stage, error) {
 		s.worker = &transform{s: s}
 	case n.Sink != nil && n.Source == nil && n.Handler == nil && len(n.Inputs) > 0:
 		s.worker = newSink(s, at)
+	case n.Performer != nil && n.Source == nil && n.Handler == nil && n.Sink == nil && len(n.Inputs) > 0:
+		s.worker = newPerformer(s, at)
 	default:
-		return nil, errors.New("it must be a source with one port and no input, or a handler or a sink with inputs")
+		return nil, errors.New("it must be a source with one port and no input, or a handler, a performer or a sink with inputs")
 	}
 	return s, nil
 }

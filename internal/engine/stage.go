@@ -20,6 +20,9 @@ type message struct {
 	in   supervise.StageInput // command
 	read *plan.Read           // arrived
 	err  error                // readEnded
+	exec *execution           // performed
+	move *move                // recording
+	hand *Handed              // handed
 }
 
 type messageKind uint8
@@ -30,6 +33,9 @@ const (
 	readEnded                        // a source's reading has ended, with err
 	acksEnded                        // a source's acknowledgements have ended
 	jobDone                          // a sink's job is done
+	performed                        // an execution came back
+	recording                        // an execution has something recorded
+	handed                           // something was said from outside about an accepted input
 )
 
 // A stage is the shell of a [supervise.Stage]: one node's supervisor with its
@@ -86,6 +92,9 @@ type stage struct {
 	placings  atomic.Uint64 // transitions of this epoch
 	lastPlace atomic.Int64  // wall clock of the last
 	resting   atomic.Bool   // the goroutine sleeps and its worker holds nothing
+	open      atomic.Int64  // inputs in open work
+	patient   atomic.Bool   // nothing is left to be done but what waits for a decision
+	doubts    atomic.Pointer[[]InDoubt]
 }
 
 // A worker is what differs between stages that read the world, compute, and
@@ -259,7 +268,7 @@ func (s *stage) work() (did bool, err error) {
 		if s.flushing {
 			if did, done, err = s.worker.drain(); done && err == nil {
 				s.flushing = false
-				s.raise(supervise.StageInput{Event: supervise.DrainComplete})
+				s.raise(supervise.StageInput{Event: supervise.DrainComplete, OpenWork: s.open.Load() > 0})
 			}
 			return did || done, err
 		}
@@ -341,7 +350,10 @@ func (s *stage) perform(a supervise.Action, step *supervise.StageStep) error {
 		s.emitting = s.ender != nil
 	case supervise.Drain:
 		s.flushing = true
-	case supervise.StopWaiting: // nothing here waits for decisions, sleeps or events
+	case supervise.StopWaiting:
+		if w, ok := s.worker.(*performer); ok {
+			w.stopping = true
+		}
 	case supervise.FinishOutput: // work asks the worker
 	case supervise.CancelWork:
 		s.cutting, s.emitting, s.flushing = true, false, false

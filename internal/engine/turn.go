@@ -88,6 +88,12 @@ func (s *stage) written() (bytes, records int) {
 	return bytes, records
 }
 
+// nothingWritten reports whether the open transition has no output.
+func (s *stage) nothingWritten() bool {
+	_, records := s.written()
+	return records == 0
+}
+
 // commit places the open transition and lets everything follow from it: readers
 // get the batches, tables accept their changes, writers get credit back. On error
 // the transition was dropped.
@@ -207,7 +213,8 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 	s.placings.Add(1)
 	s.lastPlace.Store(now.UnixNano())
 	_, sinks := s.worker.(*sink)
-	s.noteForCheck(in+out+dead > 0 || s.moves, stateful || sinks, now)
+	working := len(s.t.Open) > 0
+	s.noteForCheck(in+out+dead > 0 || s.moves || working, stateful || sinks || working, now)
 	if fn := s.run.c.Observer.Transition; fn != nil {
 		fn(Transition{Stage: s.name, LSN: lsn, Bytes: size, In: in, Out: out, Dead: dead, Took: time.Since(now)})
 	}

@@ -13,7 +13,9 @@ import (
 type Performer interface {
 	// Accept returns what open work remembers about record i of b, which is all
 	// that Execute needs of it, and the key that orders inputs: those with the
-	// same non-empty key are executed one after the other. Stage's goroutine.
+	// same non-empty key are executed one after the other. data may share memory
+	// with b. With a failure the input is buried, and data is what Bury needs.
+	// Stage's goroutine.
 	Accept(b *Batch, i int) (data []byte, key string, f *Failure)
 
 	// Key returns the key of what Accept returned; for recovery. Stage's goroutine.
@@ -23,13 +25,22 @@ type Performer interface {
 	// beginning whenever it had not finished; it panics if user code does.
 	Execute(x Execution) Result
 
-	// Bury writes an accepted input to the node's dead letters, as
-	// caused by it. Stage's goroutine, with Turn.Item -1.
+	// Bury writes an input to the node's dead letters, as caused by it. Its data is
+	// empty if that is too large for one transition. Stage's goroutine, with
+	// Turn.Item -1 and Turn.From set, as in all that an execution emits.
 	Bury(in *Accepted, f *Failure)
 
 	// Effects are the effects that may be performed, by name, in the order of
 	// their declaration.
 	Effects() []*Effect
+}
+
+// A Restorer is a Performer that goes on from what its earlier executions were
+// like, such as how often a service failed of late. Restore is called once,
+// before anything is executed, with the newest entries that are on record, of all
+// inputs, oldest first. Stage's goroutine.
+type Restorer interface {
+	Restore(latest []Entry)
 }
 
 // Performing tunes a Performer's stage.
@@ -79,8 +90,12 @@ type Execution interface {
 type Result struct {
 	State ResultState
 
-	// Finished: Entries are recorded and Emit writes to the node's ports, in the
-	// stage's goroutine, in the transition that closes the open work; both may be nil.
+	// Entries are recorded; of Finished, Parked and Suspended. A parked input's
+	// EntryParked is added by the engine.
+	//
+	// Emit writes to the node's ports, in the stage's goroutine: of Finished in the
+	// transition that closes the open work, which may come after the one that
+	// records Entries, of Suspended in that one. Either may be nil.
 	Entries []Entry
 	Emit    func()
 

@@ -74,6 +74,10 @@ type Turn struct {
 	Item int // index, among the transition's consumed items, of the present one; -1 in emissions at the end and in sources
 
 	Err error // why a value of the present item could not be written; set by writers, taken by the handler
+
+	// From is what is written while Item is -1 follows from: an input in open work,
+	// and what is recorded of it. Set by the engine.
+	From []Origin
 }
 
 // A Role says how a stage reads an input.

@@ -133,6 +133,8 @@ func (w *TypedWriter[T]) append(data []byte, crc uint32, c *Cause) {
 	r.Items, r.Refs, r.Key, r.FromKey = r.Items[:0], r.Refs[:0], nil, false
 	if w.turn.Item >= 0 {
 		r.Items = append(r.Items, w.turn.Item)
+	} else {
+		w.refer(r, w.turn.From)
 	}
 	if c != nil {
 		w.cause(r, c)
@@ -178,7 +180,12 @@ func (w *TypedWriter[T]) cause(r *journal.Record, c *Cause) {
 		}
 		w.keys = append(w.keys, c.Key)
 	}
-	for _, o := range c.Refs {
+	w.refer(r, c.Refs)
+}
+
+// refer adds absolute causes to r.
+func (w *TypedWriter[T]) refer(r *journal.Record, refs []Origin) {
+	for _, o := range refs {
 		j := slices.Index(w.journals, o.Journal)
 		if j < 0 {
 			j = len(w.journals)

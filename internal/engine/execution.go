@@ -1,0 +1,86 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/journal"
+)
+
+// An execution is one accepted input being acted on, in a goroutine of its own.
+// Its fields belong to that goroutine until it comes back.
+type execution struct {
+	w       *performer
+	t       *task         // the stage's; in of it never changes
+	past    []plan.Entry  // recorded before it began
+	must    journal.LSN   // what a call waits for
+	answers chan recorded // the stage sends one for each request; capacity 1 so that it never waits
+	refused error         // what Record or Durable returned last
+	result  plan.Result
+}
+
+// recorded is what became of a request to record something.
+type recorded struct {
+	at  journal.LSN
+	err error
+}
+
+var _ plan.Execution = (*execution)(nil)
+
+func newExecution(w *performer, t *task) *execution {
+	return &execution{w: w, t: t, past: slices.Clip(t.entries), must: t.must, answers: make(chan recorded, 1)}
+}
+
+// run is the goroutine.
+func (x *execution) run() {
+	err := protect(func() error {
+		x.result = x.w.p.Execute(x)
+		return nil
+	})
+	if err != nil {
+		x.result = plan.Result{State: plan.Broken, Err: err}
+	}
+	x.w.s.mail.post(message{kind: performed, exec: x})
+}
+
+// Context ends when the stage is told to end at once.
+func (x *execution) Context() context.Context { return x.w.s.ctx }
+
+// Input returns what was accepted.
+func (x *execution) Input() *plan.Accepted { return &x.t.in }
+
+// History returns what was recorded about the input before this execution.
+func (x *execution) History() []plan.Entry { return x.past }
+
+// Now returns the wall clock.
+func (x *execution) Now() time.Time { return time.Now() }
+
+// Record has entries placed; see [plan.Execution]. It works after Context has
+// ended: what is known then shall not be forgotten.
+func (x *execution) Record(emit func(), entries ...plan.Entry) error {
+	if len(entries) == 0 && emit == nil {
+		return nil
+	}
+	m := &move{t: x.t, entries: entries, emit: emit, told: func(at journal.LSN, err error) { x.answers <- recorded{at, err} }}
+	x.w.s.mail.post(message{kind: recording, move: m})
+	select {
+	case r := <-x.answers:
+		x.must, x.refused = max(x.must, r.at), r.err
+	case <-x.w.gone:
+		x.refused = errEnded
+	}
+	return x.refused
+}
+
+// Durable waits until a call may leave; see [plan.Execution].
+func (x *execution) Durable() error {
+	ctx := x.Context()
+	if ctx.Err() != nil {
+		x.refused = context.Cause(ctx)
+		return x.refused
+	}
+	x.refused = x.w.s.run.c.Log.Await(ctx, x.must)
+	return x.refused
+}

@@ -1,0 +1,154 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/journal"
+)
+
+// emitAll emits the outputs that may leave: those that wait for nothing, and in
+// order those before which none is missing.
+func (w *performer) emitAll(r *round) error {
+	for _, t := range w.loose {
+		if err := w.emitOne(r, t); err != nil {
+			return err
+		}
+	}
+	for _, m := range r.moves {
+		if m.answers() && (w.tune.Unordered || m.t.late) {
+			if err := w.emitOne(r, m.t); err != nil {
+				return err
+			}
+		}
+	}
+	for _, t := range w.order {
+		if w.passesOver(t) {
+			r.passed = true
+			continue
+		}
+		if t.state != taskAnswered && (t.now == nil || !t.now.answers()) {
+			break
+		}
+		was := len(r.leaving)
+		if err := w.emitOne(r, t); err != nil {
+			return err
+		}
+		if len(r.leaving) == was {
+			break
+		}
+	}
+	return nil
+}
+
+// passesOver reports whether the order of outputs does not wait for t: it is put
+// aside in this round, or waits behind one of its key that is.
+func (w *performer) passesOver(t *task) bool {
+	aside := func(t *task) bool { return t.state == taskParked || t.now != nil && t.now.end == plan.Parked }
+	return aside(t) || t.state == taskBlocked && aside(w.keys[t.in.Key][0])
+}
+
+// answers reports whether the move is the last that is known of its task.
+func (m *move) answers() bool { return m.end == plan.Finished || m.failure != nil }
+
+// emitOne emits what follows from an answered task, or buries it, unless the
+// transition is large enough.
+func (w *performer) emitOne(r *round, t *task) error {
+	bytes, records := w.s.written()
+	if r.failed != nil || bytes >= turnBytes || records >= 4*turnRecords || (w.single && len(r.leaving) > 0) ||
+		(w.single && t.now == nil && len(r.moves) > 0) {
+		return nil
+	}
+	emit, f := t.emit, t.failure
+	if t.now != nil {
+		emit = t.now.emit
+		if f == nil {
+			f = t.now.failure
+		}
+	}
+	if f == nil && emit != nil {
+		f = unwritable(w.emit(t, emit))
+	}
+	if f != nil {
+		if ok, err := w.bury(r, t, f); err != nil || !ok {
+			return err
+		}
+	}
+	r.leaving, t.leaving = append(r.leaving, t), true
+	r.size++
+	return nil
+}
+
+func unwritable(err error) *plan.Failure {
+	if err == nil {
+		return nil
+	}
+	return &plan.Failure{Err: err, Kind: event.KindOf(err)}
+}
+
+// bury gives an input up: it becomes a dead letter. With false it fails the stage
+// and stays what it is.
+func (w *performer) bury(r *round, t *task, f *plan.Failure) (bool, error) {
+	s := w.s
+	action := s.node.OnError.Error
+	if f.Panic {
+		action = s.node.OnError.Panic
+	}
+	if action == plan.Fail || s.node.Dead == nil {
+		r.failed = &InputError{Input: t.ref(), Kind: f.Kind, Panic: f.Panic, Stack: f.Stack, Err: failureOf(f)}
+		return false, nil
+	}
+	s.tellPanic(f.Panic, t.ref(), f.Err, f.Stack)
+	if err := w.emit(t, func() { w.p.Bury(&t.in, f) }); err != nil {
+		return false, fmt.Errorf("dead letter for %s: %w", t.ref(), err)
+	}
+	if gave := s.budget.spend(s.node.OnError.Budget); gave != nil {
+		r.failed = errors.Join(r.failed, gave)
+	}
+	return true, nil
+}
+
+// emit has fn write what follows from t. If something cannot be written nothing
+// is.
+func (w *performer) emit(t *task, fn func()) error {
+	s := w.s
+	turn := s.node.Turn
+	turn.Base, turn.Item, turn.From = 0, -1, w.because(t)
+	defer func() { turn.From = nil }()
+	marks := make([]int, len(s.ports))
+	for i, p := range s.ports {
+		marks[i] = p.Writer.Len()
+	}
+	fn()
+	var err error
+	for _, p := range s.ports {
+		err = errors.Join(err, p.Writer.Err())
+	}
+	if err != nil {
+		for i, p := range s.ports {
+			p.Writer.Rollback(marks[i])
+		}
+	}
+	turn.Err = nil
+	return err
+}
+
+// because returns what an emission from t follows from: the input, what was
+// decided about it, and the last that is on record.
+func (w *performer) because(t *task) []plan.Origin {
+	refs := []plan.Origin{t.origin()}
+	fx := func(seq uint64) { refs = append(refs, plan.Origin{Journal: w.s.name + "." + journal.PortFx, Seq: seq}) }
+	entries, seqs := t.entries, t.seqs
+	if t.now != nil {
+		entries, seqs = append(slices.Clip(entries), t.now.entries...), append(slices.Clip(seqs), t.now.seqs...)
+	}
+	for i := range entries {
+		if entries[i].Type == plan.EntryDecision || i+1 == len(entries) {
+			fx(seqs[i])
+		}
+	}
+	return refs
+}

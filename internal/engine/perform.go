@@ -1,0 +1,223 @@
+package engine
+
+import (
+	"errors"
+	"slices"
+	"sync"
+
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/recovery"
+	"github.com/weirflow/weir/internal/supervise"
+	"github.com/weirflow/weir/journal"
+)
+
+// A performer is the worker of a stage that acts on the world. An input is
+// accepted into open work first (accept.go) and is a [task] from then on. It is
+// executed in a goroutine of its own (execution.go), which asks the stage to
+// record what happens; the stage places what several ask for in one transition, a
+// [round] (round.go).
+//
+// A slot is taken by an execution until what it brought about is durable, so that
+// no more calls than slots can be unknown after a crash.
+type performer struct {
+	s    *stage
+	p    plan.Performer
+	tune plan.Performing
+	at   *recovery.Stage // where an earlier epoch got to; nil once that is taken in
+	fx   tally           // what was recorded of effects
+
+	next    uint64           // ID of the input that is accepted next
+	tasks   map[uint64]*task // accepted and not finished
+	bytes   int              // of their data
+	keys    map[string][]*task
+	ready   []*task // to be executed, in order of acceptance
+	order   []*task // whose outputs leave in this order; nil if outputs are unordered
+	loose   []*task // answered, and their outputs wait for nothing but credit
+	moves   []*move // to be placed, in the order in which they came
+	single  bool    // one thing in each transition: one of several was too large
+	big     bool    // and it is the next input
+	alarms  alarms
+	parked  int
+	dormant int // suspended
+
+	running  int           // executions
+	settling []journal.LSN // of slots: what must be durable before they are free
+	group    sync.WaitGroup
+	gone     chan struct{} // closed by the stage when it answers no execution any more
+
+	reading  bool // executions may begin
+	stopping bool // nothing waits for decisions, times and signals
+	over     bool // the stage is cut short
+}
+
+func newPerformer(s *stage, at *recovery.Stage) *performer {
+	w := &performer{
+		s: s, p: s.node.Performer, tune: s.node.Performing, at: at, fx: tally{port: journal.PortFx}, next: 1,
+		tasks: map[uint64]*task{}, keys: map[string][]*task{}, gone: make(chan struct{}),
+	}
+	w.tune.Concurrency, w.tune.MaxOpen = max(w.tune.Concurrency, 1), max(w.tune.MaxOpen, 1)
+	if at != nil {
+		w.fx.resume(at)
+		s.open.Store(int64(len(at.Open)))
+	}
+	return w
+}
+
+func (w *performer) open() error { return w.restore() }
+func (w *performer) read()       { w.reading = true }
+func (w *performer) pause()      {}
+func (w *performer) stop()       {}
+func (w *performer) close() bool { return true }
+
+func (w *performer) output() (_, _ bool, _ error) { return false, true, nil }
+
+func (w *performer) idle() bool {
+	return w.running == 0 && len(w.moves) == 0 && !w.startable() && len(w.loose) == 0 && !w.s.pendingInput()
+}
+
+// handle keeps what a message asks for until all that is at hand is placed
+// together.
+func (w *performer) handle(m message) error {
+	switch m.kind {
+	case performed:
+		w.came(m.exec)
+	case recording:
+		w.moves = append(w.moves, m.move)
+	case handed:
+		w.heard(m.hand)
+	default: // for others
+	}
+	return nil
+}
+
+// came makes a move of how an execution came back.
+func (w *performer) came(x *execution) {
+	w.moves = append(w.moves, &move{
+		t: x.t, end: x.result.State, entries: x.result.Entries, emit: x.result.Emit, err: x.result.Err, wake: x.result.Wake, cut: x.refused,
+	})
+}
+
+func (w *performer) work() (bool, error) {
+	w.release()
+	w.alarms.ring(w)
+	did, err := w.place()
+	if err != nil {
+		return true, err
+	}
+	return w.start() || did, nil
+}
+
+// drain finishes what was accepted, except for what waits for something that
+// nobody waits for.
+func (w *performer) drain() (did, done bool, err error) {
+	s := w.s
+	if did, err = w.work(); did || err != nil {
+		return did, false, err
+	}
+	if w.running > 0 || w.startable() || len(w.loose) > 0 || len(w.moves) > 0 {
+		return false, false, nil
+	}
+	waits := len(w.tasks) > 0 && !w.stopping && s.rules.Ending() == supervise.Natural
+	if patient := waits && w.parked > 0; s.patient.Swap(patient) != patient && patient {
+		s.run.log.Warn("waiting for decisions", attr("stage", s.name), attr("inputs", w.doubtful()))
+	}
+	return false, !waits, nil
+}
+
+// cut has no more executions begin, records what those under way still say, and
+// reports whether all have returned.
+func (w *performer) cut() bool {
+	w.over = true
+	for n := len(w.moves); n > 0; n = len(w.moves) {
+		if _, err := w.place(); len(w.moves) == n {
+			w.refuse(errors.Join(errEnded, err))
+		}
+	}
+	return w.running == 0
+}
+
+// leave answers everyone who waits, and waits for executions unless they do not
+// return.
+func (w *performer) leave() {
+	w.refuse(errEnded)
+	close(w.gone)
+	left := make(chan struct{})
+	go func() { // an execution that never returns keeps it
+		w.group.Wait()
+		close(left)
+	}()
+	w.s.await(left)
+}
+
+// refuse tells all who wait that nothing of theirs is recorded.
+func (w *performer) refuse(err error) {
+	for _, m := range w.moves {
+		if m.end != 0 {
+			w.running--
+			m.t.state = taskCut
+		}
+		m.answer(0, err)
+	}
+	w.moves = nil
+}
+
+// release frees the slots whose outcome is durable, and asks for the others if
+// something waits for them.
+func (w *performer) release() {
+	for {
+		durable := journal.LSN(w.s.run.durable.Load())
+		n := 0
+		for n < len(w.settling) && w.settling[n] <= durable {
+			n++
+		}
+		w.settling = slices.Delete(w.settling, 0, n)
+		if len(w.settling) == 0 || !w.startable() || w.running+len(w.settling) < w.slots() {
+			return
+		}
+		if !w.s.durable(w.settling[0], w.settling[len(w.settling)-1]) {
+			return
+		}
+	}
+}
+
+// slots is how many inputs may be unknown at once.
+func (w *performer) slots() int {
+	if w.s.careful {
+		return 1
+	}
+	return w.tune.Concurrency
+}
+
+// startable reports whether something waits for a slot only.
+func (w *performer) startable() bool {
+	return len(w.ready) > 0 && w.reading && !w.over && !w.holds()
+}
+
+// holds reports whether nothing goes on because of inputs in doubt.
+func (w *performer) holds() bool { return w.tune.Hold && w.parked > 0 }
+
+// start begins executions while there are slots.
+func (w *performer) start() (did bool) {
+	for w.startable() && w.running+len(w.settling) < w.slots() {
+		t := w.ready[0]
+		w.ready = slices.Delete(w.ready, 0, 1)
+		t.state = taskRunning
+		w.running++
+		x := newExecution(w, t)
+		w.group.Go(x.run)
+		did = true
+	}
+	return did
+}
+
+// enqueue makes t the next, in order of acceptance, to be executed.
+func (w *performer) enqueue(t *task) {
+	t.state = taskReady
+	at := len(w.ready)
+	for at > 0 && w.ready[at-1].in.ID > t.in.ID {
+		at--
+	}
+	w.ready = slices.Insert(w.ready, at, t)
+}
+
+var errEnded = errors.New("the stage has ended")

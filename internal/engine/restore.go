@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/journal"
+)
+
+// What a Restorer is given at most: so many entries, out of so many frames.
+const (
+	latestEntries = 1000
+	latestFrames  = 20_000
+)
+
+// restore takes in what an earlier epoch left open.
+func (w *performer) restore() error {
+	at := w.at
+	if at == nil {
+		return nil
+	}
+	w.next = max(at.NextOpen, 1)
+	for i := range at.Open {
+		o := &at.Open[i]
+		t := &task{in: plan.Accepted{
+			ID: o.ID, Input: event.RecordID{Epoch: o.Epoch, Journal: o.Journal, Seq: o.Seq},
+			Run: w.s.run.c.RootRun, Stage: w.s.name, Data: o.Data,
+		}}
+		for _, u := range o.Updates {
+			seq, e, err := plan.ParseUpdate(u)
+			if err != nil {
+				return fmt.Errorf("open work of %s: %w", t.ref(), err)
+			}
+			t.entries, t.seqs = append(t.entries, e), append(t.seqs, seq)
+			t.late = t.late || e.Type == plan.EntryParked
+		}
+		if n := len(t.entries); n > 0 && t.entries[n-1].Type == plan.EntryParked {
+			t.state = taskParked
+		}
+		var err error
+		if t.in.Key, err = w.p.Key(t.in.Data); err != nil {
+			return fmt.Errorf("key of %s, which was accepted by an earlier epoch: %w", t.ref(), err)
+		}
+		w.add(t)
+	}
+	w.at = nil
+	w.publish()
+	if r, ok := w.p.(plan.Restorer); ok && w.fx.count > 0 {
+		latest, err := w.latest()
+		if err != nil {
+			return fmt.Errorf("read the latest entries of %s.%s: %w", w.s.name, journal.PortFx, err)
+		}
+		r.Restore(latest)
+	}
+	return nil
+}
+
+// latest returns the newest entries on record, oldest first. It reads a bounded
+// part of the log.
+func (w *performer) latest() (all []plan.Entry, err error) {
+	log := w.s.run.c.Log
+	first := w.fx.count - min(w.fx.count, latestEntries) + 1
+	from, err := log.Find(w.s.name+"."+journal.PortFx, first)
+	if err != nil {
+		return nil, err
+	}
+	if head := log.Head(); head > latestFrames {
+		from = max(from, head-latestFrames)
+	}
+	in, err := log.Read(from)
+	if err != nil {
+		return nil, err
+	}
+	trs := journal.Transitions(in)
+	defer func() { err = errors.Join(err, trs.Close()) }()
+	var p journal.Placed
+	for last := w.fx.count; ; {
+		if err := trs.Next(&p); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, err
+		}
+		for i := range p.Outputs {
+			o := &p.Outputs[i]
+			if p.Stage != w.s.name || o.Port != journal.PortFx || o.First+uint64(o.Count) <= first {
+				continue
+			}
+			if all, err = appendEntries(all, o, first); err != nil {
+				return nil, err
+			}
+			if o.First+uint64(o.Count) > last {
+				return all, nil
+			}
+		}
+	}
+}
+
+// appendEntries appends the entries of an output from sequence first on.
+func appendEntries(dst []plan.Entry, o *journal.Output, first uint64) ([]plan.Entry, error) {
+	var rec journal.Record
+	rs := journal.NewRecords(o)
+	for {
+		seq, ok := rs.Next(&rec)
+		if !ok {
+			return dst, rs.Err()
+		}
+		if seq < first {
+			continue
+		}
+		e, err := plan.ParseEntry(o.Type, slices.Clone(rec.Payload))
+		if err != nil {
+			return nil, fmt.Errorf("record %d: %w", seq, err)
+		}
+		dst = append(dst, e)
+	}
+}

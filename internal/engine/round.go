@@ -1,0 +1,294 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/journal"
+)
+
+// A move is one change of a task that waits to be placed: what an execution has
+// recorded, how it came back, or what was said from outside.
+type move struct {
+	t       *task
+	entries []plan.Entry
+	emit    func()
+	end     plan.ResultState // how an execution came back; zero if none did
+	err     error            // of Parked and Broken
+	wake    plan.Wake        // of Suspended
+	cut     error            // why it was told to end, if it was
+	again   bool             // the task goes on
+	because journal.Consumed // what the stage reacted to; its Kind may be zero
+	told    func(at journal.LSN, err error)
+
+	seqs    []uint64 // of entries, in the open round
+	failure *plan.Failure
+}
+
+func (m *move) answer(at journal.LSN, err error) {
+	if m.told != nil {
+		m.told(at, err)
+	}
+}
+
+// A round is what one transition of a performer does, until it is placed.
+type round struct {
+	moves    []*move
+	leaving  []*task // whose outputs are emitted: they are finished
+	accepted []*task
+	passed   bool  // outputs left before others that come before them
+	tooLarge bool  // the next input is, by itself
+	failed   error // the stage fails, once the rest is placed
+	items    int   // inputs consumed
+	bytes    int   // of data accepted
+	size     int   // about what is written
+}
+
+// maxEntries bounds what one move records, so that it fits a transition twice: as
+// records of the port fx and in the open work.
+const maxEntries = 24 << 20
+
+// place makes one transition of what has come, of outputs that may leave, and of
+// what can be accepted, and reports whether it did anything.
+func (w *performer) place() (bool, error) {
+	s, said := w.s, len(w.s.said)
+	r := &round{tooLarge: w.single && w.big}
+	if err := w.compose(r); err != nil {
+		w.undo(r, said)
+		return true, errors.Join(err, s.drop())
+	}
+	if len(s.said) == said && len(s.t.Open) == 0 && s.turn.items == 0 && s.nothingWritten() {
+		did := len(r.moves) > 0 || r.failed != nil
+		w.placed(r) // what an execution that was told to end leaves behind
+		return did, r.failed
+	}
+	u := journal.Urgent
+	if len(r.moves)+len(r.leaving)+w.running == 0 {
+		u = journal.Normal
+	}
+	if err := s.commit(u); errors.Is(err, journal.ErrTooLarge) {
+		w.undo(r, said)
+		return true, w.tooLarge(r, err)
+	} else if err != nil {
+		w.undo(r, said)
+		return true, err
+	}
+	w.single, w.big = false, false
+	w.placed(r)
+	return true, r.failed
+}
+
+// compose fills the open transition.
+func (w *performer) compose(r *round) error {
+	s := w.s
+	full := w.over || s.full()
+	for _, m := range w.moves {
+		if w.single && r.size > 0 || r.size >= turnBytes || len(r.moves) >= turnRecords {
+			break
+		}
+		if m.emit != nil && m.end != plan.Finished && full {
+			if !w.over {
+				continue // until there is credit
+			}
+			m.emit, m.entries, m.err = nil, nil, errCancelled // it is done again at resume
+		}
+		if err := w.say(r, m); err != nil {
+			return err
+		}
+	}
+	if !full {
+		if err := w.emitAll(r); err != nil {
+			return err
+		}
+	}
+	for _, m := range r.moves {
+		if m.t.leaving {
+			continue
+		}
+		for i := range m.entries {
+			data, err := plan.AppendUpdate(nil, m.seqs[i], &m.entries[i])
+			if err != nil {
+				return fmt.Errorf("record about %s: %w", m.t.ref(), err)
+			}
+			s.t.Open = append(s.t.Open, journal.OpenWork{Op: journal.OpenUpdate, ID: m.t.in.ID, Data: data})
+		}
+	}
+	for _, t := range r.leaving {
+		s.t.Open = append(s.t.Open, journal.OpenWork{Op: journal.OpenClose, ID: t.in.ID})
+	}
+	if err := w.accept(r); err != nil || r.failed != nil || w.over || (w.single && r.size > 0) {
+		return err
+	}
+	return s.takeEnds()
+}
+
+// say puts what a move records into the open transition.
+func (w *performer) say(r *round, m *move) error {
+	s, t := w.s, m.t
+	r.moves, t.now = append(r.moves, m), m
+	m.seqs, m.failure = m.seqs[:0], nil
+	switch m.end {
+	case plan.Parked:
+		if n := len(m.entries); n == 0 || m.entries[n-1].Type != plan.EntryParked {
+			m.entries = append(slices.Clip(m.entries), plan.Entry{Type: plan.EntryParked, Reason: reasonOf(m.err), At: time.Now().UTC()})
+		}
+		if w.tune.Hold {
+			r.failed = errors.Join(r.failed, &HeldError{Inputs: append(w.refs(), t.ref()), Reason: reasonOf(m.err)})
+		}
+	case plan.Broken:
+		if f := failureFrom(failureOf(&plan.Failure{Err: m.err})); f.Panic && s.node.OnError.Panic == plan.DeadLetter {
+			m.failure = f
+		} else {
+			r.failed = errors.Join(r.failed, &InputError{Input: t.ref(), Kind: f.Kind, Panic: f.Panic, Stack: f.Stack, Err: f.Err})
+		}
+	case plan.Interrupted:
+		if m.cut == nil && s.ctx.Err() == nil {
+			r.failed = errors.Join(r.failed, &InputError{Input: t.ref(), Kind: event.KindUnknown, Err: errors.New("its execution ended and nobody had asked for it")})
+		}
+	default: // nothing is to be added
+	}
+	if m.because.Kind != 0 {
+		s.consumeOther(m.because)
+	}
+	size := 1
+	for i := range m.entries {
+		data, err := plan.AppendEntry(nil, &m.entries[i])
+		if err != nil {
+			return fmt.Errorf("record about %s: %w", t.ref(), err)
+		}
+		if size += len(data); size > maxEntries {
+			return &InputError{Input: t.ref(), Kind: event.KindTooLarge, Err: fmt.Errorf("what is to be recorded of it is more than %d MiB", maxEntries>>20)}
+		}
+		m.seqs = append(m.seqs, w.fx.count+1+uint64(w.unsaid(r)))
+		s.said = append(s.said, saying{port: &w.fx, typ: m.entries[i].Type, payload: data, about: t.origin()})
+	}
+	r.size += size
+	if m.emit != nil && m.end != plan.Finished {
+		if err := w.emit(t, m.emit); err != nil {
+			return &InputError{Input: t.ref(), Kind: event.KindOf(err), Err: err}
+		}
+	}
+	return nil
+}
+
+// unsaid is how many entries the open round has said.
+func (w *performer) unsaid(r *round) (n int) {
+	for _, m := range r.moves {
+		n += len(m.seqs)
+	}
+	return n
+}
+
+func reasonOf(err error) string { return failureOf(&plan.Failure{Err: err}).Error() }
+
+// placed lets everything follow from a round that is in the log.
+func (w *performer) placed(r *round) {
+	s, doubts := w.s, w.parked
+	at := s.last
+	w.moves = slices.DeleteFunc(w.moves, func(m *move) bool { return m.t.now == m })
+	for _, m := range r.moves {
+		t := m.t
+		t.now = nil
+		t.entries, t.seqs = append(t.entries, m.entries...), append(t.seqs, m.seqs...)
+		t.must = at
+		w.follow(m)
+		if err := m.err; m.end == 0 && err != nil {
+			m.answer(0, err)
+		} else {
+			m.answer(at, nil)
+		}
+	}
+	for _, t := range r.leaving {
+		w.remove(t)
+	}
+	gone := func(t *task) bool { return w.tasks[t.in.ID] != t }
+	w.loose = slices.DeleteFunc(w.loose, gone)
+	n := 0
+	for n < len(w.order) && gone(w.order[n]) {
+		n++
+	}
+	if w.order = w.order[n:]; r.passed {
+		w.order = slices.DeleteFunc(w.order, gone)
+	}
+	for _, t := range r.accepted {
+		t.must = at
+		w.next = t.in.ID + 1
+		w.add(t)
+	}
+	if w.parked != doubts {
+		w.publish()
+	}
+}
+
+// follow brings a task where its move leads.
+func (w *performer) follow(m *move) {
+	t := m.t
+	if m.end != 0 {
+		w.running--
+		if len(m.entries) > 0 {
+			w.settling = append(w.settling, t.must) // no slot before that is durable
+		}
+	}
+	switch {
+	case m.again:
+		if t.state == taskParked {
+			w.parked--
+		} else {
+			w.dormant--
+			w.alarms.unset(t)
+		}
+		w.enqueue(t)
+	case m.answers():
+		t.state, t.emit = taskAnswered, m.emit
+		if t.failure == nil {
+			t.failure = m.failure
+		}
+		if w.tune.Unordered || t.late {
+			w.loose = append(w.loose, t)
+		}
+		w.yield(t)
+	case m.end == plan.Parked:
+		t.state, t.late = taskParked, true
+		w.parked++
+		w.order = slices.DeleteFunc(w.order, func(o *task) bool { return o == t })
+	case m.end == plan.Suspended:
+		t.state, t.wake = taskSuspended, m.wake
+		w.dormant++
+		w.alarms.set(t)
+	case m.end != 0:
+		t.state = taskCut
+	}
+}
+
+// undo forgets a round that was not placed.
+func (w *performer) undo(r *round, said int) {
+	w.s.said = w.s.said[:said]
+	for _, m := range r.moves {
+		m.t.now = nil
+	}
+	for _, t := range r.leaving {
+		t.leaving = false
+	}
+}
+
+// tooLarge finds what is too large for a transition and gives it up.
+func (w *performer) tooLarge(r *round, err error) error {
+	switch f := (&plan.Failure{Err: err, Kind: event.KindTooLarge}); {
+	case !w.single:
+		w.single = true
+	case len(r.leaving) == 1 && r.leaving[0].failure == nil:
+		r.leaving[0].failure = f
+	case len(r.accepted) == 1:
+		w.big = true
+	case len(r.moves) == 1 && r.moves[0].end == 0 && r.moves[0].told != nil:
+		w.moves = slices.DeleteFunc(w.moves, func(m *move) bool { return m == r.moves[0] })
+		r.moves[0].answer(0, err)
+	default:
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,128 @@
+package engine
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/recovery"
+	"github.com/weirflow/weir/journal"
+)
+
+// A task is one accepted input that is not finished: an entry of the stage's open
+// work. It belongs to the stage's goroutine; an execution of it gets what it needs
+// when it begins.
+type task struct {
+	in      plan.Accepted
+	state   taskState
+	entries []plan.Entry  // recorded of it, in order; executions share memory with it
+	seqs    []uint64      // of entries on the port fx
+	must    journal.LSN   // what a call of it waits for
+	late    bool          // it was parked: its output leaves when it comes, not in order
+	emit    func()        // of an answered one; may be nil
+	failure *plan.Failure // of an answered one: it is buried
+	wake    plan.Wake     // of a suspended one
+	now     *move         // of it, in the open round
+	leaving bool          // it finishes with the open round
+}
+
+type taskState uint8
+
+const (
+	taskBlocked   taskState = iota // behind another of its key
+	taskReady                      // waits for a slot
+	taskRunning                    //
+	taskAnswered                   // its outcome is recorded, its output is not
+	taskParked                     // waits for a decision
+	taskSuspended                  // waits for a time or a signal
+	taskCut                        // goes on at resume
+)
+
+// origin is the record that was accepted.
+func (t *task) origin() plan.Origin {
+	return plan.Origin{Journal: t.in.Input.Journal, Seq: t.in.Input.Seq}
+}
+
+func (t *task) ref() string { return fmt.Sprintf("%s:%d", t.in.Input.Journal, t.in.Input.Seq) }
+
+// heard reports whether t has an entry that came as the file id.
+func (t *task) heard(typ, id string) bool {
+	return id != "" && slices.ContainsFunc(t.entries, func(e plan.Entry) bool { return e.Type == typ && e.ID == id })
+}
+
+// add makes a task of an accepted input and puts it behind the others.
+func (w *performer) add(t *task) {
+	w.tasks[t.in.ID] = t
+	w.bytes += len(t.in.Data)
+	w.s.open.Store(int64(len(w.tasks)))
+	if !w.tune.Unordered && !t.late {
+		w.order = append(w.order, t)
+	}
+	if t.in.Key != "" {
+		w.keys[t.in.Key] = append(w.keys[t.in.Key], t)
+	}
+	switch {
+	case t.state == taskParked:
+		w.parked++
+	case t.in.Key == "" || w.keys[t.in.Key][0] == t:
+		w.enqueue(t)
+	}
+}
+
+// yield lets the next of t's key go, after what was placed of t.
+func (w *performer) yield(t *task) {
+	k := t.in.Key
+	if k == "" || len(w.keys[k]) == 0 || w.keys[k][0] != t {
+		return
+	}
+	w.keys[k] = w.keys[k][1:]
+	if len(w.keys[k]) == 0 {
+		delete(w.keys, k)
+		return
+	}
+	next := w.keys[k][0]
+	next.must = max(next.must, t.must)
+	if next.state == taskBlocked {
+		w.enqueue(next)
+	}
+}
+
+// remove forgets a finished task.
+func (w *performer) remove(t *task) {
+	delete(w.tasks, t.in.ID)
+	w.bytes -= len(t.in.Data)
+	w.s.open.Store(int64(len(w.tasks)))
+}
+
+// sorted returns the tasks in order of acceptance.
+func (w *performer) sorted() []*task {
+	all := make([]*task, 0, len(w.tasks))
+	for _, id := range slices.Sorted(maps.Keys(w.tasks)) {
+		all = append(all, w.tasks[id])
+	}
+	return all
+}
+
+// remember puts the open work into what a snapshot holds.
+func (w *performer) remember(at *recovery.Stage) error {
+	if w.at != nil { // the stage ends before it took it in
+		at.Open, at.NextOpen = w.at.Open, w.at.NextOpen
+		return nil
+	}
+	at.NextOpen = w.next
+	for _, t := range w.sorted() {
+		o := recovery.Open{OpenWork: journal.OpenWork{
+			Op: journal.OpenAdd, ID: t.in.ID, Epoch: t.in.Input.Epoch, Journal: t.in.Input.Journal, Seq: t.in.Input.Seq, Data: t.in.Data,
+		}}
+		for i := range t.entries {
+			u, err := plan.AppendUpdate(nil, t.seqs[i], &t.entries[i])
+			if err != nil {
+				return fmt.Errorf("open work of %s: %w", t.ref(), err)
+			}
+			o.Updates = append(o.Updates, u)
+		}
+		at.Open = append(at.Open, o)
+	}
+	return nil
+}

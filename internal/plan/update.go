@@ -1,0 +1,26 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/weirflow/weir/internal/wire"
+	"github.com/weirflow/weir/journal"
+)
+
+// AppendUpdate appends e as the open work of an input holds it: what is on
+// record as number seq of the stage's port fx, with its type.
+func AppendUpdate(dst []byte, seq uint64, e *Entry) ([]byte, error) {
+	return AppendEntry(wire.AppendUvarint(wire.AppendString(dst, e.Type), seq), e)
+}
+
+// ParseUpdate reads what AppendUpdate wrote.
+func ParseUpdate(data []byte) (seq uint64, e Entry, err error) {
+	in := wire.NewReader(data)
+	typ := in.String("entry type", journal.MaxName)
+	seq = in.Uvarint("sequence")
+	if err := in.Err(); err != nil {
+		return 0, Entry{}, fmt.Errorf("update of open work: %w", err)
+	}
+	e, err = ParseEntry(typ, data[in.Offset():])
+	return seq, e, err
+}
