@@ -40,6 +40,7 @@ var layers = map[string]int{
 	"internal/textfile": 4,
 	"policy":            4,
 	"effect":            4,
+	"internal/perform":  4,
 
 	"":        5,
 	"history": 5,

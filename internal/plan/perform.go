@@ -59,6 +59,9 @@ type Accepted struct {
 	Stage string
 	Key   string // that orders inputs
 	Data  []byte // what Accept returned
+
+	// Resumed: it was accepted by an earlier process, which may have executed it.
+	Resumed bool
 }
 
 // An Execution is one accepted input being acted on. Its methods are called by

@@ -1,0 +1,214 @@
+package perform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/plan"
+)
+
+var errTimeout = errors.New("no answer within the timeout")
+
+// errEnd says that the execution shall end.
+var errEnd = errors.New("the execution shall end")
+
+// attempt makes one attempt, no earlier than at, and returns its outcome, which is
+// not recorded, with the error it was.
+func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
+	if err := c.wait(at); err != nil {
+		return nil, nil, err
+	}
+	ctx := c.x.Context()
+	leave := func(error, time.Duration) {}
+	if c.g.Gate != nil {
+		l, err := c.g.Gate.Enter(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, nil, errEnd
+			}
+			o := c.entry(plan.EntryOutcome)
+			o.Outcome, o.Kind, o.Reason, o.Attempt = plan.OutcomeRejected, event.KindRejected, reasonOf(err), c.k.tried
+			return o, err, nil
+		}
+		leave = l
+	}
+	n := c.k.tried + 1
+	if in := c.intent(n); in != nil {
+		if err := c.record(*in); err != nil {
+			leave(errEnd, 0)
+			return nil, nil, err
+		}
+	}
+	if err := c.x.Durable(); err != nil {
+		leave(errEnd, 0)
+		return nil, nil, err
+	}
+	if ctx.Err() != nil {
+		leave(errEnd, 0)
+		return nil, nil, errEnd
+	}
+	start := c.x.Now()
+	res, err := c.reach(ctx, plan.Call{Key: c.key, Attempt: n})
+	took := c.x.Now().Sub(start)
+	known := (*plan.RefusedError)(nil)
+	if err != nil && !errors.As(err, &known) && ctx.Err() != nil {
+		leave(errEnd, took)
+		return nil, nil, errEnd // cut off: open
+	}
+	leave(err, took)
+	o := c.entry(plan.EntryOutcome)
+	o.Attempt, o.Took = n, took
+	if err == nil {
+		c.done(o, res)
+		return o, nil, nil
+	}
+	o.Reason = reasonOf(err)
+	if known != nil {
+		o.Outcome, o.Final, o.RetryAfter = plan.OutcomeNotDone, known.Final, known.After
+		o.Kind = kindOf(err, event.KindRemote)
+		if known.Final {
+			o.Kind = kindOf(err, event.KindPermanent)
+		}
+		return o, err, nil
+	}
+	o.Outcome, o.Kind = plan.OutcomeUnknown, kindOf(err, event.KindRemote)
+	if errors.Is(err, errTimeout) {
+		o.Kind = event.KindTimeout
+	}
+	return o, err, nil
+}
+
+// done makes o the outcome of a call that was answered.
+func (c *caller) done(o *plan.Entry, res any) {
+	data, err := c.e.AppendRes(nil, res)
+	if err == nil {
+		o.Outcome, o.Result, o.Final = plan.OutcomeDone, data, true
+		return
+	}
+	o.Outcome, o.Kind = plan.OutcomeUnknown, event.KindOf(err)
+	o.Reason = reasonOf(fmt.Errorf("it happened, and its result cannot be recorded: %w", err))
+	o.Final = c.e.Safety != plan.AtMostOnce // which is left to a person
+}
+
+// wait returns at a time, at once if it has passed.
+func (c *caller) wait(at time.Time) error {
+	ctx := c.x.Context()
+	if d := at.Sub(c.x.Now()); !at.IsZero() && d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	}
+	if ctx.Err() != nil {
+		return errEnd
+	}
+	return nil
+}
+
+// An ended attempt is what Do returned.
+type ended struct {
+	res any
+	err error
+}
+
+// reach calls the service, under the timeout and the hedge.
+func (c *caller) reach(ctx context.Context, id plan.Call) (any, error) {
+	timeout, hedge := c.g.Guards.Timeout, c.g.Guards.Hedge
+	if timeout <= 0 && hedge == nil {
+		e := c.do(ctx, id)
+		return e.res, e.err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	most := 1
+	var more <-chan time.Time
+	if hedge != nil {
+		most = max(hedge.Max, 1)
+		t := time.NewTicker(max(hedge.After, 1))
+		defer t.Stop()
+		more = t.C
+	}
+	var late <-chan time.Time
+	if timeout > 0 {
+		t := time.NewTimer(timeout)
+		defer t.Stop()
+		late = t.C
+	}
+	back := make(chan ended, most) // nobody blocks who comes too late
+	begin := func() {
+		c.running.Add(1)
+		go func() {
+			defer c.running.Add(-1)
+			back <- c.do(ctx, id)
+		}()
+	}
+	begin()
+	under := 1
+	var last ended
+	for over := false; ; {
+		select {
+		case last = <-back:
+			under--
+			if last.err == nil || under == 0 {
+				if over && last.err != nil && ctx.Err() != nil {
+					last.err = fmt.Errorf("%w of %v: %w", errTimeout, timeout, last.err)
+				}
+				return last.res, last.err
+			}
+		case <-more:
+			if under < most && !over {
+				begin()
+				under++
+			}
+		case <-late:
+			if over { // and it does not return: whatever it does now is not known
+				return nil, fmt.Errorf("%w of %v, and the call does not return although its context is cancelled", errTimeout, timeout)
+			}
+			over = true
+			cancel()
+			late = time.After(grace)
+		}
+	}
+}
+
+// grace is how long a call may take to return once its context is cancelled. An
+// answer that comes meanwhile counts.
+const grace = time.Second
+
+// do calls Do. A panic is an error like any other: it is unknown what happened.
+func (c *caller) do(ctx context.Context, id plan.Call) (e ended) {
+	defer recovered(&e.err)
+	e.res, e.err = c.e.Do(ctx, id, c.req)
+	return e
+}
+
+// recovered makes an error of a panic.
+func recovered(err *error) {
+	if v := recover(); v != nil {
+		*err = event.Mark(event.KindPanic, fmt.Errorf("panic: %v\n%s", v, debug.Stack()))
+	}
+}
+
+func kindOf(err error, otherwise event.Kind) event.Kind {
+	if k := event.KindOf(err); k != event.KindUnknown {
+		return k
+	}
+	return otherwise
+}
+
+// reasonOf is an error's text, not too long to be recorded with every attempt.
+func reasonOf(err error) string {
+	const most = 2 << 10
+	s := err.Error()
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
