@@ -33,6 +33,7 @@ type file struct {
 	By      string         `json:"by,omitempty"`
 	Stage   string         `json:"stage,omitempty"`
 	Input   string         `json:"input,omitempty"`
+	Step    string         `json:"step,omitempty"`
 	Verdict string         `json:"verdict,omitempty"`
 	Result  jsontext.Value `json:"result,omitzero"`
 	Reason  string         `json:"reason,omitempty"`
@@ -49,7 +50,8 @@ func encode(m *Message) ([]byte, error) {
 		return nil, errors.New("a message is a decision or a signal")
 	case m.Decision != nil:
 		d := m.Decision
-		f.Kind, f.Stage, f.Input, f.Verdict, f.Result, f.Reason = kindAnswer, d.Stage, d.Input.String(), d.Verdict, d.Result, d.Reason
+		f.Kind, f.Stage, f.Input, f.Step = kindAnswer, d.Stage, d.Input.String(), d.Step
+		f.Verdict, f.Result, f.Reason = d.Verdict, d.Result, d.Reason
 	default:
 		s := m.Signal
 		f.Kind, f.Name, f.Key, f.Payload = kindSignal, s.Name, s.Key, s.Payload
@@ -98,7 +100,7 @@ func Parse(id string, data []byte) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("input: %w", err)
 	}
-	m.Decision = &Decision{Stage: f.Stage, Input: input, Verdict: f.Verdict, Result: f.Result, Reason: f.Reason}
+	m.Decision = &Decision{Stage: f.Stage, Input: input, Step: f.Step, Verdict: f.Verdict, Result: f.Result, Reason: f.Reason}
 	return m, nil
 }
 
@@ -113,8 +115,8 @@ func (f *file) check() error {
 		return fmt.Errorf("it was handed in in the year %d", f.At.Year())
 	case f.Kind == kindAnswer && (f.Name != "" || f.Key != "" || f.Payload != nil):
 		return errors.New("a decision has neither name nor key nor payload")
-	case f.Kind == kindSignal && (f.Stage != "" || f.Input != "" || f.Verdict != "" || f.Result != nil || f.Reason != ""):
-		return errors.New("a signal has neither stage nor input nor verdict, result or reason")
+	case f.Kind == kindSignal && (f.Stage != "" || f.Input != "" || f.Step != "" || f.Verdict != "" || f.Result != nil || f.Reason != ""):
+		return errors.New("a signal has neither stage nor input nor step nor verdict, result or reason")
 	case f.Kind == kindAnswer:
 		if err := needed(decision); err != nil {
 			return err
@@ -126,7 +128,7 @@ func (f *file) check() error {
 	default:
 		return fmt.Errorf("its kind is %s: there are %s and %s", clip(f.Kind), kindAnswer, kindSignal)
 	}
-	for _, t := range []text{{"by", f.By, MaxName}, {"reason", f.Reason, MaxText}, {"key", f.Key, MaxText}} {
+	for _, t := range []text{{"by", f.By, MaxName}, {"step", f.Step, MaxName}, {"reason", f.Reason, MaxText}, {"key", f.Key, MaxText}} {
 		if err := t.check(); err != nil {
 			return err
 		}

@@ -22,6 +22,7 @@
 //	  "by":      "ann",                   // who; optional
 //	  "stage":   "charge",                // where the input waits
 //	  "input":   "orders.out:3@…",        // record id of the input
+//	  "step":    "charge",                // of an orchestration; optional
 //	  "verdict": "done",                  // the stage knows which there are
 //	  "result":  {"charge":"ch_17"},      // any JSON; optional
 //	  "reason":  "seen in the bank's list"
@@ -90,6 +91,7 @@ type Message struct {
 type Decision struct {
 	Stage   string         // where the input waits
 	Input   event.RecordID // which input
+	Step    string         // that waits; "" in a stage with one effect for each input, or for the input as a whole
 	Verdict string         // what to do; the stage knows the words
 	Result  jsontext.Value // of what was done, if that is the verdict; nil if there is none
 	Reason  string         // for people
@@ -141,10 +143,15 @@ type Box struct {
 	dir  string
 }
 
-// Open returns the inbox of the run in dir; if there is no directory for it, it
-// makes one.
+// At returns the inbox of the run in dir, to look into it.
+func At(fsys vfs.FS, dir string) *Box {
+	return &Box{fsys: fsys, dir: filepath.Join(dir, Dir)}
+}
+
+// Open returns the inbox of the run in dir, for its owner; if there is no
+// directory for it, it makes one.
 func Open(fsys vfs.FS, dir string) (*Box, error) {
-	b := &Box{fsys: fsys, dir: filepath.Join(dir, Dir)}
+	b := At(fsys, dir)
 	if err := vfs.EnsureDir(fsys, b.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -169,9 +176,12 @@ const scanned = 64
 // that skip names: what was taken and is not removed yet. More says that there
 // may be others, which the next Scan gives when skip knows these. What is no
 // message is a stray; skip is asked about it by the name of its file, and a
-// temporary file of [Put] is none.
+// temporary file of [Put] is none. An inbox that is not there is empty.
 func (b *Box) Scan(skip func(id string) bool) (messages []Message, strays []Stray, more bool, err error) {
 	entries, err := b.fsys.ReadDir(b.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, false, nil
+	}
 	if err != nil {
 		return nil, nil, false, err
 	}
@@ -210,12 +220,15 @@ func (b *Box) read(id string, e fs.DirEntry) (Message, error) {
 	if !e.Type().IsRegular() {
 		return Message{}, errors.New("it is not a regular file")
 	}
-	data, err := vfs.ReadFile(b.fsys, filepath.Join(b.dir, id+suffix), MaxFile)
+	data, err := vfs.ReadFile(b.fsys, b.File(id), MaxFile)
 	if err != nil {
 		return Message{}, err
 	}
 	return Parse(id, data)
 }
+
+// File returns the name of a message's file.
+func (b *Box) File(id string) string { return filepath.Join(b.dir, id+suffix) }
 
 // Remove removes messages for good, by their ids. One that is not there is no
 // error. On return without an error none of them comes back after a loss of
@@ -227,7 +240,7 @@ func (b *Box) Remove(ids ...string) error {
 			errs = append(errs, fmt.Errorf("%q is not the id of a message", id))
 			continue
 		}
-		if err := b.fsys.Remove(filepath.Join(b.dir, id+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := b.fsys.Remove(b.File(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 	}

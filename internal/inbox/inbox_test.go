@@ -26,7 +26,7 @@ var at = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
 
 func decision() inbox.Message {
 	return inbox.Message{At: at, By: "ann", Decision: &inbox.Decision{
-		Stage: "charge", Input: event.RecordID{Journal: "orders.out", Seq: 3}, Verdict: "done",
+		Stage: "charge", Input: event.RecordID{Journal: "orders.out", Seq: 3}, Step: "pay", Verdict: "done",
 		Result: jsontext.Value(`{"charge":"ch_17"}`), Reason: "seen in the bank's list",
 	}}
 }
@@ -252,6 +252,7 @@ func TestPutRefuses(t *testing.T) {
 		"control characters": func(m *inbox.Message) { m.Decision.Verdict = "do\nne" },
 		"long reason":        func(m *inbox.Message) { m.Decision.Reason = long },
 		"long name":          func(m *inbox.Message) { m.By = long },
+		"long step":          func(m *inbox.Message) { m.Decision.Step = long },
 		"not UTF-8":          func(m *inbox.Message) { m.By = "\xff" },
 		"result is not JSON": func(m *inbox.Message) { m.Decision.Result = jsontext.Value("{") },
 		"two results":        func(m *inbox.Message) { m.Decision.Result = jsontext.Value("1 2") },
