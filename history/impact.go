@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/recovery"
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/topology"
@@ -29,6 +30,7 @@ const (
 	EffectState   = "state"   // a key of a stage's state changed
 	EffectReceipt = "receipt" // a sink settled it
 	EffectOpen    = "open"    // a stage accepted it, and is not finished
+	EffectCall    = "call"    // a stage acted on the world for it
 )
 
 // An Effect is one thing that followed from a record.
@@ -43,6 +45,7 @@ type Effect struct {
 	Value   string      `json:"value,omitempty"`  // state: after
 	Deleted bool        `json:"deleted,omitempty"`
 	Status  string      `json:"status,omitempty"` // receipt: success, failed, partial
+	Call    *Call       `json:"call,omitempty"`   // call
 }
 
 // Impact returns what followed from the record that ref names, forward to the
@@ -67,7 +70,7 @@ func (r *Run) Impact(ctx context.Context, ref event.Ref, limits Limits) (*Impact
 	}
 	f := &forward{
 		run: r, state: state, limit: w.limits.Records,
-		marked: map[string]map[uint64]bool{}, keys: map[stateKey][]event.Ref{}, work: map[workID]event.Ref{},
+		marked: map[string]map[uint64]bool{}, keys: map[stateKey][]event.Ref{}, work: map[workID]event.Ref{}, acts: map[workOf]*execution{},
 		out: &Impact{Record: r.record(entry{seq: ref.Seq, rec: rec, out: out, p: p, name: name})},
 	}
 	f.mark(ref)
@@ -84,6 +87,10 @@ type (
 		stage string
 		id    uint64
 	}
+	workOf struct {
+		stage string
+		input event.Ref
+	}
 )
 
 // A forward pass over the log with what is known to follow from one record.
@@ -94,6 +101,7 @@ type forward struct {
 	marked map[string]map[uint64]bool // by journal
 	keys   map[stateKey][]event.Ref   // state that followed, and from which records
 	work   map[workID]event.Ref       // accepted and not finished
+	acts   map[workOf]*execution      // what was done for a marked record
 	due    int                        // marked records that readers have yet to consume or settle
 	later  bool                       // a reader may name a marked record as a cause long after it consumed it
 	out    *Impact
@@ -227,6 +235,9 @@ func (f *forward) output(p *journal.Placed, o *journal.Output, items map[int]eve
 		return nil
 	}
 	name := p.Stage + "." + o.Port
+	if o.Port == journal.PortFx {
+		return f.facts(p, o)
+	}
 	_, err := within(p, name, o.Port, o.First, o.First+uint64(o.Count), func(e entry) bool {
 		if e.out != o {
 			return true
@@ -253,6 +264,37 @@ func (f *forward) output(p *journal.Placed, o *journal.Output, items map[int]eve
 		return len(f.out.Effects) < f.limit
 	})
 	return err
+}
+
+// facts finds what was done for marked records.
+func (f *forward) facts(p *journal.Placed, o *journal.Output) error {
+	var parse error
+	_, err := within(p, p.Stage+"."+o.Port, o.Port, o.First, o.First+uint64(o.Count), func(e entry) bool {
+		if e.out != o {
+			return true
+		}
+		input, ok := aboutWhich(e)
+		if !ok || !f.marked[input.Journal()][input.Seq] {
+			return true
+		}
+		var fact plan.Entry
+		if fact, parse = fxEntry(e); parse != nil {
+			return false
+		}
+		id := workOf{p.Stage, input}
+		x := f.acts[id]
+		if x == nil {
+			x = f.run.execution(p.Stage, input)
+			f.acts[id] = x
+		}
+		known := len(x.calls)
+		x.take(e.seq, &fact, f.run.code(p))
+		for _, c := range x.calls[known:] {
+			f.out.Effects = append(f.out.Effects, Effect{Kind: EffectCall, Stage: p.Stage, LSN: p.Last, Of: []event.Ref{input}, Call: c})
+		}
+		return true
+	})
+	return cmp.Or(err, parse)
 }
 
 // receipt finds receipts for marked records.

@@ -45,6 +45,7 @@ type Explanation struct {
 	Code   string    `json:"code,omitempty"` // version of the code that wrote it
 	Number uint64    `json:"frame"`          // of the transition, among the stage's frames
 	Causes []Cause   `json:"causes,omitempty"`
+	Calls  []Call    `json:"calls,omitempty"` // what its stage did to the world for it, with attempts and decisions
 	At     time.Time `json:"at"`
 }
 
@@ -184,15 +185,23 @@ func (w *tracer) explain(ref event.Ref, depth int) (*Explanation, error) {
 		return nil, err
 	}
 	refs := inputs{tracer: w, depth: depth}
+	facts := facts{tracer: w, stage: p.Stage}
 	for _, ref := range rec.Refs {
 		if ref.Journal >= len(out.Journals) {
 			return nil, &journal.FrameError{LSN: p.Last, Err: fmt.Errorf("%s follows from journal %d of %d", x.Record.Ref, ref.Journal, len(out.Journals))}
 		}
-		if err := refs.add(out.Journals[ref.Journal], ref.Seq); err != nil {
+		name := out.Journals[ref.Journal]
+		if name == p.Stage+"."+journal.PortFx {
+			err = facts.add(ref.Seq)
+		} else {
+			err = refs.add(name, ref.Seq)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
 	x.Causes = append(x.Causes, refs.causes()...)
+	x.Calls = facts.calls()
 	more, err := w.special(p, x, rec, out, items, depth)
 	x.Causes = append(x.Causes, more...)
 	return x, err

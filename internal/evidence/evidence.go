@@ -4,8 +4,8 @@
 // person can too.
 //
 // The pipeline itself is the stage named [Pipeline]; its sys port holds [Moved],
-// [Contract] (violations that ended the run, and liveness, which it judges) and,
-// last in an epoch that did not end with the death of the process, [Terminal]. A
+// [Contract] (violations that ended the run, and liveness, which it judges),
+// [Refused] and, last in an epoch that did not end with the death of the process, [Terminal]. A
 // stage's sys port holds [Moved], [Contract] and [Terminal]. A sink has one port
 // more, named [Receipts], of [Receipt].
 package evidence
@@ -29,6 +29,7 @@ const (
 	TypeContract = "weir.contract.v1"
 	TypeReceipt  = "weir.receipt.v1"
 	TypeTrying   = "weir.trying.v1"
+	TypeRefused  = "weir.refused.v1"
 )
 
 // Moved says that a supervisor went from one state to another, and why.
@@ -103,8 +104,23 @@ type Trying struct {
 	Seq     uint64 `json:"seq"`
 }
 
+// Refused says that a message which another process handed in was not acted upon.
+// It is in the pipeline's sys port, and may be there twice.
+type Refused struct {
+	ID      string    `json:"id"` // of the message
+	Stage   string    `json:"stage,omitempty"`
+	Input   string    `json:"input,omitempty"` // record id of the input that a decision was about
+	Step    string    `json:"step,omitempty"`
+	Verdict string    `json:"verdict,omitempty"`
+	Signal  string    `json:"signal,omitempty"` // name of a signal
+	Key     string    `json:"key,omitempty"`    // of a signal
+	By      string    `json:"by,omitempty"`
+	At      time.Time `json:"at"` // when it was handed in
+	Reason  string    `json:"reason"`
+}
+
 // Append appends the encoding of one of the types above.
-func Append[E Moved | Terminal | Contract | Receipt | Trying](dst []byte, e E) []byte {
+func Append[E Moved | Terminal | Contract | Receipt | Trying | Refused](dst []byte, e E) []byte {
 	b, err := json.Marshal(e)
 	if err != nil { // the types above cannot fail
 		panic(fmt.Sprintf("weir: evidence: %v", err))
@@ -113,7 +129,7 @@ func Append[E Moved | Terminal | Contract | Receipt | Trying](dst []byte, e E) [
 }
 
 // Parse decodes what Append wrote; unknown fields of a later release are ignored.
-func Parse[E Moved | Terminal | Contract | Receipt | Trying](payload []byte) (e E, err error) {
+func Parse[E Moved | Terminal | Contract | Receipt | Trying | Refused](payload []byte) (e E, err error) {
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return e, fmt.Errorf("evidence: %w", err)
 	}

@@ -20,7 +20,7 @@ func ExampleAppend() {
 
 // keeps checks that a record is written as text, behind what is there, and that
 // the text gives the record back. The texts are in logs that exist.
-func keeps[E evidence.Moved | evidence.Terminal | evidence.Contract | evidence.Receipt | evidence.Trying](t *testing.T, e E, text string) {
+func keeps[E evidence.Moved | evidence.Terminal | evidence.Contract | evidence.Receipt | evidence.Trying | evidence.Refused](t *testing.T, e E, text string) {
 	t.Helper()
 	if got := string(evidence.Append([]byte("> "), e)); got != "> "+text {
 		t.Errorf("Append(%+v) = %s, want %s", e, got, "> "+text)
@@ -51,6 +51,8 @@ func TestTextsAreKept(t *testing.T) {
 		`{"status":"partial","journal":"charge.out","from":1,"to":4,"failed":[2,3],"source":"sink","note":"page 2","phase":"finalized"}`)
 	keeps(t, evidence.Receipt{Status: "success"}, `{"status":"success"}`)
 	keeps(t, evidence.Trying{Journal: "orders.out", Seq: 5}, `{"journal":"orders.out","seq":5}`)
+	keeps(t, evidence.Refused{ID: "01JZ", Stage: "charge", Input: "orders.out:3@0", Verdict: "done", By: "ann", At: time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC), Reason: "it does not wait"},
+		`{"id":"01JZ","stage":"charge","input":"orders.out:3@0","verdict":"done","by":"ann","at":"2026-03-01T09:00:00Z","reason":"it does not wait"}`)
 }
 
 func TestParseOfALaterRelease(t *testing.T) {

@@ -118,7 +118,7 @@ func (w *Writer) put(t *journal.Transition) (journal.LSN, error) {
 	return w.log.Append(context.Background(), journal.Normal, frames...)
 }
 
-func say[E evidence.Moved | evidence.Terminal | evidence.Contract | evidence.Receipt | evidence.Trying](w *Writer, t *journal.Transition, port, typ string, e E) {
+func say[E evidence.Moved | evidence.Terminal | evidence.Contract | evidence.Receipt | evidence.Trying | evidence.Refused](w *Writer, t *journal.Transition, port, typ string, e E) {
 	w.port(t, port, typ, journal.Record{Payload: evidence.Append(nil, e)})
 }
 
@@ -316,6 +316,15 @@ func (w *Writer) Judged(log journal.Log, c evidence.Contract) error {
 	w.log = log
 	t := &journal.Transition{Stage: evidence.Pipeline}
 	say(w, t, journal.PortSys, evidence.TypeContract, c)
+	_, err := w.put(t)
+	return err
+}
+
+// Refused writes into log that a message was not acted upon.
+func (w *Writer) Refused(log journal.Log, r evidence.Refused) error {
+	w.log = log
+	t := &journal.Transition{Stage: evidence.Pipeline}
+	say(w, t, journal.PortSys, evidence.TypeRefused, r)
 	_, err := w.put(t)
 	return err
 }

@@ -1,0 +1,246 @@
+package history
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/journal"
+)
+
+// An execution folds what is on record about one input into calls.
+type execution struct {
+	run   *Run
+	stage string
+	input event.Ref
+	calls []*Call // in the order of their first record
+	over  bool    // nothing more is recorded about the input
+}
+
+func (r *Run) execution(stage string, input event.Ref) *execution {
+	return &execution{run: r, stage: stage, input: input}
+}
+
+// each gives the calls to fn, until fn returns false.
+func (x *execution) each(fn func(*Call) bool) bool {
+	for _, c := range x.calls {
+		if !fn(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// step returns the call of a step, and makes it if there is none.
+func (x *execution) step(name string) *Call {
+	for _, c := range x.calls {
+		if c.Step == name && c.Kind != KindExecution {
+			return c
+		}
+	}
+	return x.add(&Call{Step: name, Kind: KindCall})
+}
+
+func (x *execution) add(c *Call) *Call {
+	c.Stage, c.Input, c.State = x.stage, x.input, CallOpen
+	x.calls = append(x.calls, c)
+	return c
+}
+
+// concerned returns the call that an entry about the whole input concerns: the
+// newest that is not over, or else the input as such.
+func (x *execution) concerned() *Call {
+	for _, c := range slices.Backward(x.calls) {
+		if !c.Ended() {
+			return c
+		}
+	}
+	return x.add(&Call{Kind: KindExecution})
+}
+
+// take adds record seq of the stage's fx port.
+func (x *execution) take(seq uint64, e *plan.Entry, code string) {
+	var c *Call
+	switch e.Type {
+	case plan.EntryCompleted:
+		x.over = true
+		for _, c := range x.calls {
+			if c.Kind == KindExecution && !c.Ended() {
+				c.State = CallDone
+			}
+		}
+		return
+	case plan.EntryChange:
+		return
+	case plan.EntryParked, plan.EntryDecision:
+		if c = x.concerned(); e.Step != "" && c.Step != e.Step {
+			c = x.step(e.Step)
+		}
+	default:
+		c = x.step(e.Step)
+	}
+	ref := event.Ref{Stage: x.stage, Port: journal.PortFx, Seq: seq}
+	c.Records = append(c.Records, ref)
+	if code != "" && !slices.Contains(c.Code, code) {
+		c.Code = append(c.Code, code)
+	}
+	if e.Type != plan.EntryWaiting { // there it is when the wait ends
+		if c.Began.IsZero() {
+			c.Began = e.At
+		}
+		if !e.At.IsZero() {
+			c.Last = e.At
+		}
+	}
+	x.fold(c, e, ref)
+}
+
+func (x *execution) fold(c *Call, e *plan.Entry, ref event.Ref) {
+	switch e.Type {
+	case plan.EntryIntent:
+		x.names(c, e)
+		c.Request = x.run.value(e.Request)
+		c.State = CallOpen
+	case plan.EntryAttempt:
+		x.names(c, e)
+		c.State, c.outcome = CallOpen, ""
+	case plan.EntryOutcome:
+		x.names(c, e)
+		x.outcome(c, e)
+	case plan.EntryParked:
+		if c.State = CallParked; c.unknown() && !strings.HasPrefix(e.Reason, "diverged") {
+			c.State = CallInDoubt
+		}
+		if e.Reason != "" {
+			c.Reason = e.Reason
+		}
+	case plan.EntryDecision:
+		c.State = CallOpen
+		c.Decisions = append(c.Decisions, Decision{
+			ID: e.ID, Verdict: e.Outcome, Result: x.run.value(e.Result), Reason: e.Reason, By: e.By, At: e.At, Record: ref,
+		})
+	case plan.EntryCapture:
+		c.Kind, c.State, c.Result = KindCapture, CallDone, x.run.value(e.Result)
+	case plan.EntryWaiting:
+		c.Kind, c.State, c.Signal, c.Key = KindWait, CallWaiting, e.Effect, e.Key
+		c.Until = e.At
+	case plan.EntryWoken:
+		c.Kind, c.State, c.Result, c.By = KindWait, CallDone, x.run.value(e.Result), e.By
+	case plan.EntryDrift:
+		c.Drifts = append(c.Drifts, e.Reason)
+	}
+}
+
+// names takes what identifies a call.
+func (x *execution) names(c *Call, e *plan.Entry) {
+	set := func(to *string, v string) {
+		if v != "" {
+			*to = v
+		}
+	}
+	set(&c.Effect, e.Effect)
+	set(&c.Version, e.Version)
+	set(&c.Key, e.Key)
+	c.Attempts = max(c.Attempts, e.Attempt)
+	if x.run.graph == nil || c.Safety != "" {
+		return
+	}
+	s, _ := x.run.graph.Stage(x.stage)
+	for _, a := range s.Effects {
+		if a.Name == c.Effect {
+			c.Safety = a.Safety
+		}
+	}
+}
+
+func (x *execution) outcome(c *Call, e *plan.Entry) {
+	c.Took += e.Took
+	c.Failure, c.Reason, c.By = e.Kind, e.Reason, e.By
+	c.Result = x.run.value(e.Result)
+	c.outcome = e.Outcome
+	if !e.Final {
+		c.State = CallOpen
+		return
+	}
+	switch e.Outcome {
+	case plan.OutcomeDone:
+		c.State = CallDone
+	case plan.OutcomeFallback:
+		c.State = CallFallback
+	case plan.OutcomeUnknown:
+		c.State = CallUnknown
+	default:
+		c.State = CallFailed
+	}
+	x.over = x.over || e.Step == ""
+}
+
+// unknown tells whether nobody knows if the call happened, as far as it is
+// recorded.
+func (c *Call) unknown() bool {
+	return c.Kind == KindCall && c.outcome != plan.OutcomeNotDone && c.outcome != plan.OutcomeRejected
+}
+
+// value returns what was recorded of a request or result, as JSON.
+func (r *Run) value(p plan.Payload) json.RawMessage {
+	if len(p) == 0 {
+		return nil
+	}
+	shown := r.shown("", p)
+	if json.Valid(shown) {
+		return shown
+	}
+	quoted, err := marshal(text(shown))
+	if err != nil {
+		return nil
+	}
+	return quoted
+}
+
+// facts collects what is on record about the calls that a record follows from.
+type facts struct {
+	*tracer
+	stage string
+	of    []*execution // by input
+}
+
+// add takes record seq of the stage's fx port; one that is not kept is left out.
+func (f *facts) add(seq uint64) error {
+	ref := event.Ref{Stage: f.stage, Port: journal.PortFx, Seq: seq}
+	p, rec, out, err := f.place(ref)
+	if _, gone := errors.AsType[*NotFoundError](err); gone {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	at := entry{seq: seq, rec: rec, out: out, p: p, name: ref.Journal()}
+	fact, err := fxEntry(at)
+	if err != nil {
+		return err
+	}
+	input, ok := aboutWhich(at)
+	if !ok {
+		return nil
+	}
+	i := slices.IndexFunc(f.of, func(x *execution) bool { return x.input == input })
+	if i < 0 {
+		i = len(f.of)
+		f.of = append(f.of, f.run.execution(f.stage, input))
+	}
+	f.of[i].take(seq, &fact, f.run.code(p))
+	return nil
+}
+
+func (f *facts) calls() (all []Call) {
+	for _, x := range f.of {
+		x.each(func(c *Call) bool {
+			all = append(all, *c)
+			return true
+		})
+	}
+	return all
+}
