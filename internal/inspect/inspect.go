@@ -46,7 +46,7 @@ type Env struct {
 	Dir     string              // what relative paths are relative to; must be absolute
 	Data    string              // data directory if neither --data nor WEIR_DATA says; "" means .weir
 	Run     string              // the run meant where none is named, such as the program's only flow; "" means none
-	Now     func() time.Time    // for ages of runs; needed by prune
+	Now     func() time.Time    // for ages of runs, and for decisions and signals; needed by prune, effects resolve and signal
 	Width   int                 // of the terminal, to which lines are cut; zero means no terminal: nothing is cut
 }
 
@@ -83,6 +83,9 @@ type options struct {
 	dryRun         bool
 	keep           int
 	older          string
+
+	all, done, notDone, retry, failed, goOn bool
+	stage, result, reason, by               string
 }
 
 // A call is one command being run.
@@ -153,12 +156,10 @@ func run(ctx context.Context, args []string, env Env) error {
 		Help(env.Stdout, env.Program)
 		return nil
 	}
-	commands := Commands()
-	i := slices.IndexFunc(commands, func(c Command) bool { return c.Name == args[0] })
-	if i < 0 {
+	cmd, args := command(args)
+	if cmd == nil {
 		return usagef("there is no command %q%s; %s help lists them", args[0], meant(args[0]), env.Program)
 	}
-	cmd := &commands[i]
 	c := &call{ctx: ctx, env: env}
 	set := pflag.NewFlagSet(cmd.Name, pflag.ContinueOnError)
 	set.SetOutput(io.Discard)
@@ -169,7 +170,7 @@ func run(ctx context.Context, args []string, env Env) error {
 	set.StringVar(&c.options.data, "data", "", "data `directory` (or WEIR_DATA; .weir if neither is set)")
 	set.BoolVar(&c.json, "json", false, "write JSON")
 	set.BoolVarP(&c.help, "help", "h", false, "show this")
-	if err := set.Parse(args[1:]); err != nil {
+	if err := set.Parse(args); err != nil {
 		return usageError{fmt.Errorf("%s: %w; %s %s --help shows its flags", cmd.Name, err, env.Program, cmd.Name)}
 	}
 	if c.help {
@@ -185,6 +186,19 @@ func run(ctx context.Context, args []string, env Env) error {
 	}
 	c.data = c.path(firstOf(c.options.data, env.Getenv("WEIR_DATA"), env.Data, ".weir"))
 	return cmd.run(c)
+}
+
+// command returns the command that args begin with, whose name may be two words,
+// and its arguments; or nil, and args.
+func command(args []string) (*Command, []string) {
+	commands := Commands()
+	for words := min(2, len(args)); words > 0; words-- {
+		name := strings.Join(args[:words], " ")
+		if i := slices.IndexFunc(commands, func(c Command) bool { return c.Name == name }); i >= 0 {
+			return &commands[i], args[words:]
+		}
+	}
+	return nil, args
 }
 
 // Flags is the usage of flags.

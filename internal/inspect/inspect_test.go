@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/inspect"
 	"github.com/weirflow/weir/internal/sample"
 	"github.com/weirflow/weir/internal/vfs"
@@ -27,6 +28,8 @@ func TestMain(m *testing.M) {
 		"record": func() { os.Exit(record()) },
 		"damage": func() { os.Exit(damage()) },
 		"shop":   func() { os.Exit(shop()) },
+		"charge": func() { os.Exit(charge()) },
+		"hold":   func() { os.Exit(hold()) },
 	})
 }
 
@@ -51,6 +54,42 @@ func record() int {
 		return 1
 	}
 	return 0
+}
+
+// charge writes the sample run that acts on the world: charge DATA RUN [refused].
+func charge() int {
+	m := sample.ChargesManifest(os.Args[2])
+	same := strings.NewReader(strings.Repeat(m.Run, 10))
+	log, err := segment.Create(vfs.OS, filepath.Join(os.Args[1], m.Flow, m.Run), m, segment.Options{
+		Now: func() time.Time { return m.Created }, Random: same, Enter: segment.Enter{Build: "b1"},
+	})
+	if err == nil {
+		w := sample.New()
+		if err = w.Charges(log); err == nil && len(os.Args) > 3 {
+			err = w.Refused(log, evidence.Refused{
+				ID: "01JZ0000000000000000000REF", Stage: "charge", Input: "orders.out:1@0", Verdict: "retry", By: "bob",
+				At: m.Created, Reason: "it does not wait for a decision",
+			})
+		}
+		err = errors.Join(err, log.Close())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// hold has a run as its owner has, and runs weir meanwhile: hold DIR ARGS…
+func hold() int {
+	lock, err := vfs.OS.Lock(filepath.Join(os.Args[1], "LOCK"), `{"pid":7,"host":"h"}`)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer lock.Close()
+	os.Args = os.Args[1:]
+	return command()
 }
 
 type sale struct {

@@ -84,6 +84,9 @@ func why(c *call) error {
 // explain turns an explanation into n.
 func explain(n *node, x *history.Explanation) {
 	n.text = short(&x.Record)
+	for i := range x.Calls {
+		called(n, &x.Calls[i])
+	}
 	for i := range x.Causes {
 		because(n, &x.Causes[i])
 	}
@@ -166,6 +169,10 @@ func (c *call) came(x *history.Impact) error {
 			} else {
 				also = append(also, ref.String())
 			}
+		}
+		if e.Kind == history.EffectCall {
+			called(above, e.Call)
+			continue
 		}
 		text := effect(e)
 		if len(also) > 0 {
