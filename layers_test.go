@@ -38,6 +38,7 @@ var layers = map[string]int{
 	"internal/engine":   4,
 	"internal/sample":   4,
 	"internal/textfile": 4,
+	"internal/verify":   4,
 	"policy":            4,
 	"effect":            4,
 	"internal/perform":  4,

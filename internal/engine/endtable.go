@@ -10,9 +10,9 @@ import (
 
 // endTableName is the reserved table in which a stage that emits at the end of
 // its input keeps the last key that it emitted.
-const endTableName = ".end"
+const endTableName = plan.EndTable
 
-var endTableKey = []byte("last")
+var endTableKey = []byte(plan.EndKey)
 
 // An endTable is that table.
 type endTable struct {

@@ -27,6 +27,7 @@ type Flow struct {
 	Nodes     []*Node // in the order of their declaration
 	Graph     *topology.Graph
 	Resources []Resource
+	Masks     map[string][]string // what verify does not compare: by journal, or "stage#table", paths into the payload
 }
 
 // A Resource is shared by the stages of one run and closed when it ends.

@@ -1,0 +1,72 @@
+package verify
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/weirflow/weir/journal"
+)
+
+// A ledger follows what every journal holds and what every stage has consumed, in
+// the order of the log, and notices what contradicts it: so nothing is waited for
+// that was never written.
+type ledger struct {
+	written map[string]total  // by journal
+	cursors map[cursor]uint64 // the last sequence consumed
+}
+
+type total struct{ count, digest uint64 }
+
+type cursor struct{ stage, journal string }
+
+func newLedger() *ledger { return &ledger{map[string]total{}, map[cursor]uint64{}} }
+
+// take adds a transition and returns in what it contradicts those before it.
+func (l *ledger) take(p *journal.Placed) (wrong []Difference) {
+	report := func(name string, seq uint64, field, recorded, computed string) {
+		wrong = append(wrong, Difference{
+			Kind: Inconsistent, Stage: p.Stage, Journal: name, Seq: seq, LSN: p.Last,
+			Fields: []Field{{Path: field, Recorded: recorded, Computed: computed}},
+		})
+	}
+	for i := range p.Consumed {
+		c := &p.Consumed[i]
+		at := cursor{p.Stage, c.Journal}
+		switch c.Kind {
+		case journal.Run:
+			if next := l.cursors[at] + 1; c.From != next {
+				report(c.Journal, c.From, "consumed", fmt.Sprintf("records %d to %d", c.From, c.To), fmt.Sprintf("records from %d on", next))
+			}
+			if have := l.written[c.Journal].count; c.To > have {
+				report(c.Journal, c.To, "consumed", fmt.Sprintf("records %d to %d", c.From, c.To), fmt.Sprintf("%d records are written", have))
+			}
+			l.cursors[at] = c.To
+		case journal.Ended:
+			if have := l.written[c.Journal].count; c.End == journal.Natural && l.cursors[at] != have {
+				report(c.Journal, l.cursors[at]+1, "consumed", fmt.Sprintf("the end after %d records", l.cursors[at]), fmt.Sprintf("the end after %d records", have))
+			}
+		default:
+		}
+	}
+	for i := range p.Outputs {
+		o := &p.Outputs[i]
+		name := p.Stage + "." + o.Port
+		if next := l.written[name].count + 1; o.First != next {
+			report(name, o.First, "sequence", strconv.FormatUint(o.First, 10), strconv.FormatUint(next, 10))
+		}
+		l.written[name] = total{o.First + uint64(o.Count) - 1, o.Digest}
+	}
+	for _, e := range p.Ends {
+		name := p.Stage + "." + e.Port
+		t := l.written[name]
+		if e.Count != t.count {
+			report(name, t.count, "end.count", strconv.FormatUint(e.Count, 10), strconv.FormatUint(t.count, 10))
+		}
+		if e.Digest != t.digest {
+			report(name, t.count, "end.digest", digest(e.Digest), digest(t.digest))
+		}
+	}
+	return wrong
+}
+
+func digest(d uint64) string { return fmt.Sprintf("%016x", d) }

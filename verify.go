@@ -1,0 +1,274 @@
+package weir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/verify"
+	"github.com/weirflow/weir/internal/vfs"
+	"github.com/weirflow/weir/journal"
+	"github.com/weirflow/weir/journal/segment"
+	"github.com/weirflow/weir/topology"
+)
+
+// VerifyOptions say what of a run is verified. The zero value is all of it.
+type VerifyOptions struct {
+	// Stages are those that are executed again. Empty means all.
+	Stages []string
+	// From and To are records, such as "orders:17" or "validate.dead:3": only what
+	// was done from the one to the other, in the order of the log, is executed
+	// again; what comes before is taken as it is recorded. Empty means the
+	// beginning and the end of the run.
+	From, To string
+	// MaxDifferences is how many are listed; all are counted. Zero means 100.
+	MaxDifferences int
+	// Chain has the chain of the log computed, too, so that the verdict says of
+	// which bytes it speaks. It reads the log once more; a damaged one is refused.
+	Chain bool
+
+	// Config and Sources are as in [Options]: the flow is built with the settings
+	// that the run began with, but for those from the command line.
+	Config  any
+	Sources map[string]string
+	// Logger is told what people should know. Nil means slog.Default().
+	Logger *slog.Logger
+
+	// Harness is for package weirtest.
+	Harness *plan.Harness
+}
+
+// An Outcome is what verification came to.
+type Outcome string
+
+// The outcomes.
+const (
+	Identical    Outcome = "identical"    // everything was computed again, and comes out as recorded
+	Different    Outcome = "different"    // something comes out otherwise
+	Inconclusive Outcome = "inconclusive" // nothing comes out otherwise, but not all could be computed
+)
+
+// A Verification is what verification found. Its JSON form is the report.
+type Verification struct {
+	Format  int     `json:"format"`
+	Run     string  `json:"run"`
+	Flow    string  `json:"flow"`
+	Dir     string  `json:"dir"`
+	Outcome Outcome `json:"outcome"`
+
+	At         EvidenceAt `json:"at"`
+	Definition TwoSides   `json:"definition"` // fingerprints
+	Build      TwoSides   `json:"build"`      // of the last epoch, and of this program
+	Verified   time.Time  `json:"verified"`
+
+	Transitions uint64 `json:"transitions"` // executed again
+	Records     uint64 `json:"records"`     // compared
+	Changes     uint64 `json:"changes"`     // of state, compared
+	Found       uint64 `json:"found"`       // differences, listed or not
+
+	Stages      []VerifiedStage   `json:"stages"`
+	Differences []Difference      `json:"differences"`
+	Groups      []DifferenceGroup `json:"groups,omitempty"` // of all differences, the largest first
+	Skipped     []Skipped         `json:"skipped,omitempty"`
+}
+
+// EvidenceAt says how much of which log a verdict is about.
+type EvidenceAt struct {
+	First   journal.LSN `json:"first"`
+	LSN     journal.LSN `json:"lsn"` // everything up to here was durable
+	Epoch   uint64      `json:"epoch"`
+	EpochID journal.ID  `json:"epoch_id"`
+	Chain   string      `json:"chain,omitempty"` // SHA-256 chain value after LSN, hex; empty if it was not asked for, or the log goes on
+}
+
+// TwoSides are a value of the record and the present one.
+type TwoSides struct {
+	Recorded string `json:"recorded"`
+	Now      string `json:"now"`
+}
+
+// What a verdict consists of.
+type (
+	// Difference is one thing that comes out other than recorded.
+	Difference = verify.Difference
+	// DifferenceField is one field of both sides.
+	DifferenceField = verify.Field
+	// DifferenceGroup counts differences by stage and key.
+	DifferenceGroup = verify.Group
+	// VerifiedStage says what was done for one stage.
+	VerifiedStage = verify.StageReport
+	// Skipped is what could not be executed again, and why.
+	Skipped = verify.Skip
+)
+
+// Verify executes the run in the directory dir again, as far as it is durable,
+// and compares what comes out with what is recorded. Nothing is written and
+// nothing outside is touched: no source, sink, effect or resource is opened.
+//
+// That the run differs is data in the verdict. Errors: a
+// [*topology.ValidationError], a run of another flow or one that cannot be read,
+// the end of ctx.
+//
+// Handlers must be deterministic: what reads the clock, randomness or anything
+// outside comes out differently, and is reported.
+func (d *Definition) Verify(ctx context.Context, dir string, o VerifyOptions) (v *Verification, err error) {
+	if o.Harness == nil {
+		o.Harness = &plan.Harness{}
+	}
+	fsys := o.Harness.FS
+	if fsys == nil {
+		fsys = vfs.OS
+	}
+	view, err := segment.OpenView(fsys, dir)
+	if err != nil {
+		return nil, fmt.Errorf("verify run in %s: %w", dir, err)
+	}
+	defer func() { err = errors.Join(err, view.Close()) }()
+	m := view.Manifest()
+	b, err := d.rebuild(&m, o.Config, Options{Sources: o.Sources, Logger: o.Logger, Harness: o.Harness})
+	if err != nil {
+		return nil, err
+	}
+	v = &Verification{
+		Format: 1, Run: m.Run, Flow: m.Flow, Dir: dir,
+		Definition: TwoSides{m.Fingerprint, b.fingerprint},
+		Build:      TwoSides{m.Epochs[len(m.Epochs)-1].Build, buildIdentity()},
+		Verified:   time.Now().UTC(), //nolint:forbidigo // the edge: a report is dated
+	}
+	upto := view.Durable()
+	if o.Chain {
+		if v.At.Chain, err = chainAt(fsys, dir, upto); err != nil {
+			return nil, err
+		}
+	}
+	c := verify.Config{
+		Flow: b.flow, Log: view, Upto: upto, Stages: o.Stages, Max: o.MaxDifferences,
+		Open: func() (verify.Log, func() error, error) {
+			again, err := segment.OpenView(fsys, dir)
+			if err != nil {
+				return nil, nil, err
+			}
+			return again, again.Close, nil
+		},
+	}
+	for _, r := range []struct {
+		text string
+		ref  *event.Ref
+	}{{o.From, &c.From}, {o.To, &c.To}} {
+		if *r.ref, err = b.ref(r.text); err != nil {
+			return nil, err
+		}
+	}
+	found, err := verify.Run(ctx, c)
+	if err != nil {
+		return nil, fmt.Errorf("flow %s, run %s: %w", d.name, m.Run, err)
+	}
+	v.conclude(found, &m, b.flow.Graph)
+	return v, nil
+}
+
+// rebuild builds the flow with the settings of a recorded run.
+func (d *Definition) rebuild(m *journal.Manifest, config any, o Options) (*built, error) {
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if m.Flow != d.name {
+		return nil, fmt.Errorf("run %s is of flow %s, this is %s", m.Run, m.Flow, d.name)
+	}
+	cfg, err := d.settings(config)
+	if err != nil {
+		return nil, err
+	}
+	cfg, drifts, err := restoreSettings(cfg, m.Settings, o.Sources)
+	if err != nil {
+		return nil, fmt.Errorf("flow %s, run %s: %w", d.name, m.Run, err)
+	}
+	for _, drift := range drifts {
+		o.Logger.Warn("a setting is not as the run began", drift.attrs()...)
+	}
+	return d.assemble(cfg, o)
+}
+
+// chainAt returns the chain value of a whole run after the frame upto, which is
+// its last; "" if the run goes on behind it.
+func chainAt(fsys vfs.FS, dir string, upto journal.LSN) (string, error) {
+	f, err := segment.Check(fsys, dir)
+	switch {
+	case err != nil:
+		return "", err
+	case len(f.Damage) > 0:
+		return "", fmt.Errorf("run %s is damaged, so there is nothing to compare with: %w; see check", f.Run, f.Damage[0])
+	case f.Head != upto:
+		return "", nil
+	}
+	return f.Chain, nil
+}
+
+// conclude puts what was found into the verdict.
+func (v *Verification) conclude(r *verify.Report, m *journal.Manifest, now *topology.Graph) {
+	v.Stages, v.Differences, v.Groups, v.Skipped, v.Found = r.Stages, r.Differences, r.Groups, r.Skipped, r.Total
+	for _, s := range r.Stages {
+		v.Transitions += s.Transitions
+		v.Records += s.Records
+		v.Changes += s.Changes
+	}
+	v.At.First, v.At.LSN = r.First, r.Last
+	for _, e := range m.Epochs {
+		if e.First <= r.Last {
+			v.At.Epoch, v.At.EpochID = e.Number, e.ID
+		}
+	}
+	if was, err := topology.Parse(m.Definition); err == nil {
+		for s := range now.Stages() {
+			if _, ok := was.Stage(s.Name); !ok {
+				v.Skipped = append(v.Skipped, Skipped{Stage: s.Name, Reason: "the run has no such stage"})
+			}
+		}
+	}
+	if m.Kept != nil {
+		v.Skipped = append(v.Skipped, Skipped{Reason: fmt.Sprintf("frames before %d are no longer kept", m.Kept.First)})
+	}
+	switch {
+	case v.Found > 0:
+		v.Outcome = Different
+	case len(v.Skipped) > 0:
+		v.Outcome = Inconclusive
+	default:
+		v.Outcome = Identical
+	}
+}
+
+// ref reads the name of a record: "stage:seq" is of the stage's only data port.
+func (b *built) ref(text string) (event.Ref, error) {
+	if text == "" {
+		return event.Ref{}, nil
+	}
+	ref, err := event.ParseRef(text)
+	if err != nil {
+		return event.Ref{}, err
+	}
+	s, ok := b.flow.Graph.Stage(ref.Stage)
+	if !ok {
+		var names []string
+		for s := range b.flow.Graph.Stages() {
+			names = append(names, s.Name)
+		}
+		return event.Ref{}, fmt.Errorf("%s: there is no stage %q%s", text, ref.Stage, hint(ref.Stage, names))
+	}
+	if ref.Port == "" {
+		if len(s.Ports) != 1 {
+			var names []string
+			for _, p := range s.Ports {
+				names = append(names, p.Name)
+			}
+			return event.Ref{}, fmt.Errorf("%s: which port of %s? It has %s", text, s.Name, strings.Join(names, ", "))
+		}
+		ref.Port = s.Ports[0].Name
+	}
+	return ref, nil
+}
