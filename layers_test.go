@@ -27,13 +27,14 @@ var layers = map[string]int{
 
 	"journal": 2,
 
-	"internal/evidence":  3,
-	"internal/inbox":     3,
-	"internal/plan":      3,
-	"internal/recovery":  3,
-	"internal/contract":  3,
-	"internal/credit":    3,
-	"internal/supervise": 3,
+	"internal/evidence":   3,
+	"internal/inbox":      3,
+	"internal/plan":       3,
+	"internal/recovery":   3,
+	"internal/contract":   3,
+	"internal/credit":     3,
+	"internal/resilience": 3,
+	"internal/supervise":  3,
 
 	"internal/engine":   4,
 	"internal/sample":   4,
@@ -64,6 +65,7 @@ var peers = map[string][]string{
 	"journal/journaltest": {"journal", "journal/memory", "journal/segment"},
 	"internal/plan":       {"internal/evidence", "internal/recovery"},
 	"internal/recovery":   {"internal/evidence"},
+	"internal/resilience": {"internal/plan"},
 	"app":                 {},
 }
 

@@ -13,9 +13,7 @@
 package plan
 
 import (
-	"fmt"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/weirflow/weir/topology"
@@ -119,78 +117,6 @@ const (
 	Share  Mode = iota // as they are
 	Copied             // each reader gets a copy of its own (Decoder.Private)
 )
-
-// Guards are the policies between a stage and the outside world.
-type Guards struct {
-	Retry    *Retry
-	Rate     *Rate
-	Timeout  time.Duration // of one attempt; zero means none
-	Breaker  *Breaker      // effects
-	Bulkhead *Bulkhead     // effects
-	Hedge    *Hedge        // effects that are Idempotent
-	Settle   time.Duration // how long after an attempt "not done" is not believed; zero means twice Timeout
-}
-
-// A Breaker stops calling a service that fails.
-type Breaker struct {
-	Failures  int                  // open after so many in a row; zero means not by this rule
-	Ratio     float64              // open when this share of Window failed; zero means not by this rule
-	Window    int                  // the last so many calls; zero means by time
-	Over      time.Duration        // the calls of the last so long; zero means by count
-	Least     int                  // calls in the window before Ratio or SlowRatio counts
-	Slow      time.Duration        // a call that takes longer is slow; zero means none is
-	SlowRatio float64              // open when this share of the window was slow
-	OpenFor   time.Duration        // then probes are let through
-	Probes    int                  // at once while half open, and successes that close it; at least 1
-	Counts    func(err error) bool // whether a failure counts; nil means all that say something about the service
-	Name      string               // effects with the same non-empty name share one breaker
-}
-
-// A Bulkhead bounds calls in flight.
-type Bulkhead struct {
-	Max  int
-	Name string // effects with the same non-empty name share one
-}
-
-// A Hedge starts a second attempt when the first is slow.
-type Hedge struct {
-	After time.Duration
-	Max   int // attempts at once, at least 2
-}
-
-// Retry attempts again after a failure that may pass.
-type Retry struct {
-	Max    int           // attempts in all, at least 1
-	Delay  time.Duration // before the second attempt
-	Factor float64       // growth of the delay, at least 1
-	Within time.Duration // no attempt starts later than this after the first; zero means no limit
-}
-
-// String describes r for people.
-func (r *Retry) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "retry(%d, %v ×%g", r.Max, r.Delay, r.Factor)
-	if r.Within > 0 {
-		fmt.Fprintf(&b, ", within %v", r.Within)
-	}
-	return b.String() + ")"
-}
-
-// Rate limits records per second.
-type Rate struct {
-	PerSecond float64
-	Burst     int
-	Name      string // stages with the same non-empty name share one bucket
-}
-
-// String describes r for people.
-func (r *Rate) String() string {
-	s := fmt.Sprintf("rate(%g/s, burst %d", r.PerSecond, r.Burst)
-	if r.Name != "" {
-		s += ", shared as " + r.Name
-	}
-	return s + ")"
-}
 
 // OnError says what a failed input means; every field is set.
 type OnError struct {
