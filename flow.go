@@ -2,16 +2,19 @@ package weir
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"reflect"
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/resilience"
 	"github.com/weirflow/weir/topology"
 )
 
@@ -25,6 +28,8 @@ type Flow struct {
 	sealed  bool        // the build function has returned
 
 	plan     *plan.Flow
+	policies *resilience.Set    // of the one run that the flow is built for
+	shared   map[string]sharing // what stages share by name
 	stages   []topology.Stage
 	edges    []topology.Edge
 	index    map[string]int          // stage name → index in plan.Nodes
@@ -38,6 +43,7 @@ type Flow struct {
 func newFlow(name string) *Flow {
 	f := &Flow{
 		name: name, plan: &plan.Flow{Name: name}, onError: defaultOnError(),
+		policies: resilience.NewSet(time.Now, rand.Float64), shared: map[string]sharing{}, //nolint:forbidigo // the edge: policies wait in real time
 		index: map[string]int{}, compiled: map[reflect.Type]any{},
 		named: map[string]reflect.Type{}, groups: map[string]bool{},
 	}

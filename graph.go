@@ -39,12 +39,7 @@ func (f *Flow) describeNode(t *topology.Stage, n *plan.Node) {
 	if n.Sink != nil {
 		t.Guarantee = n.Sink.Guarantee()
 	}
-	if g := n.Guards.Retry; g != nil {
-		t.Policies = append(t.Policies, g.String())
-	}
-	if g := n.Guards.Rate; g != nil {
-		t.Policies = append(t.Policies, g.String())
-	}
+	t.Policies = n.Guards.Describe()
 }
 
 // describe returns what the graph says about a payload, key or state type.

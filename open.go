@@ -13,6 +13,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/resilience"
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/journal/memory"
 	"github.com/weirflow/weir/journal/segment"
@@ -54,6 +55,7 @@ func (e *DefinitionError) Error() string {
 // prepared is a run that is about to start.
 type prepared struct {
 	flow     *plan.Flow
+	policies *resilience.Set // of flow
 	log      journal.Log
 	manifest journal.Manifest
 	dir      string
@@ -88,6 +90,7 @@ func (d *Definition) prepare(o Options) (*prepared, error) {
 // built is a flow with its settings.
 type built struct {
 	flow        *plan.Flow
+	policies    *resilience.Set
 	settings    []journal.Setting
 	definition  json.RawMessage
 	fingerprint string
@@ -103,7 +106,7 @@ func (d *Definition) assemble(cfg any, o Options) (*built, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &built{flow: f.plan, fingerprint: f.plan.Graph.Fingerprint()}
+	b := &built{flow: f.plan, policies: f.policies, fingerprint: f.plan.Graph.Fingerprint()}
 	if b.settings, err = recordSettings(cfg, o.Sources); err != nil {
 		return nil, fmt.Errorf("flow %s: %w", d.name, err)
 	}
@@ -138,7 +141,7 @@ func (d *Definition) inMemory(o Options) (*prepared, error) {
 		return nil, err
 	}
 	m := b.manifest(d.name)
-	p := &prepared{flow: b.flow, manifest: m, logger: o.Logger}
+	p := &prepared{flow: b.flow, policies: b.policies, manifest: m, logger: o.Logger}
 	if o.Harness.Log != nil {
 		p.log = o.Harness.Log(m)
 	} else {
@@ -163,7 +166,7 @@ func (d *Definition) create(s *store, o Options) (*prepared, error) {
 		return nil, fmt.Errorf("flow %s: %w", d.name, err)
 	}
 	o.Logger.Info("new run", slog.String("flow", d.name), slog.String("run", m.Run), slog.String("dir", dir))
-	return &prepared{flow: b.flow, log: log, manifest: m, dir: dir, logger: o.Logger}, nil
+	return &prepared{flow: b.flow, policies: b.policies, log: log, manifest: m, dir: dir, logger: o.Logger}, nil
 }
 
 // resume goes on with a run.
@@ -211,7 +214,7 @@ func (d *Definition) resume(s *store, run string, o Options) (*prepared, error) 
 	for _, drift := range drifts {
 		o.Logger.Warn("a setting is not as the run began", drift.attrs()...)
 	}
-	return &prepared{flow: b.flow, log: log, manifest: now, dir: dir, logger: o.Logger}, nil
+	return &prepared{flow: b.flow, policies: b.policies, log: log, manifest: now, dir: dir, logger: o.Logger}, nil
 }
 
 // compareDefinitions refuses a run that a flow of another shape began.

@@ -162,7 +162,7 @@ func (d *Definition) Start(ctx context.Context, o Options) (*Run, error) {
 	state, err := engine.Recover(p.flow, p.log)
 	if err == nil {
 		r.engine, err = engine.Start(ctx, engine.Config{
-			Flow: p.flow, Log: p.log, State: state, Logger: p.logger,
+			Flow: p.flow, Policies: p.policies, Log: p.log, State: state, Logger: p.logger,
 			Observer:   o.Observer.engine(),
 			Checkpoint: engine.Checkpoint{Bytes: o.CheckpointBytes, Every: o.CheckpointEvery},
 			Manual:     o.Manual,

@@ -125,6 +125,7 @@ func sinkStage[T any](in Input[T], op, name string, opts []SinkOption) (*stage, 
 	}
 	s.f.faults(s.node.Name, s.node.Caller, set.Faults)
 	s.node.Guards, s.node.Flush = set.Guards, set.Flush
+	s.f.share(s.node.Name, s.node.Caller, &s.node.Guards)
 	if set.OnError != nil {
 		s.node.OnError = *set.OnError
 	}

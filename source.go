@@ -84,6 +84,7 @@ func From[T any](f *Flow, name string, src Source[T], opts ...SourceOption) Stre
 	}
 	f.faults(s.node.Name, s.node.Caller, set.Faults)
 	s.node.Guards = set.Guards
+	f.share(s.node.Name, s.node.Caller, &s.node.Guards)
 	r := &reader[T]{src: src, turn: s.node.Turn, typ: payloadType[T](s, "payload")}
 	r.out = addPort[T](s, "out")
 	r.dead = addDead[[]byte](s)

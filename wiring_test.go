@@ -196,6 +196,13 @@ func TestWiringMistakes(t *testing.T) {
 			"stage print: OnError.Budget is {InARow:0 Share:2 Over:0}; counts are not negative and Share is between 0 and 1 (HERE)",
 			"stage top: TopN keeps 0 items; give it at least 1 (HERE)",
 		}},
+		{"policies of one name and two settings", func(f *weir.Flow) {
+			in := weir.From(f, "orders", weir.Slice([]order{}), policy.Rate{PerSecond: 5, Name: "api"}, policy.Retry{})
+			weir.Each(in, "print", ignore, policy.Rate{PerSecond: 6, Name: "api"})
+			weir.Each(in, "same", ignore, policy.Rate{PerSecond: 5, Burst: 1, Name: "api"})
+		}, []string{
+			"stage print: the rate api is rate(6/s, burst 1, shared as api) here and rate(5/s, burst 1, shared as api) at stage orders; what is shared by name has the same settings everywhere (HERE)",
+		}},
 		{"outputs that are none", func(f *weir.Flow) {
 			type half struct {
 				Good  weir.Out[order]

@@ -25,9 +25,12 @@ func TestRetry(t *testing.T) {
 	for _, tt := range tests {
 		var source plan.SourceSettings
 		var sink plan.SinkSettings
+		var effect plan.EffectSettings
 		tt.in.ApplySource(&source)
 		tt.in.ApplySink(&sink)
-		if diff := cmp.Diff([]*plan.Retry{tt.want, tt.want}, []*plan.Retry{source.Guards.Retry, sink.Guards.Retry}); diff != "" || len(source.Faults)+len(sink.Faults) > 0 {
+		tt.in.ApplyEffect(&effect)
+		got := []*plan.Retry{source.Guards.Retry, sink.Guards.Retry, effect.Guards.Retry}
+		if diff := cmp.Diff([]*plan.Retry{tt.want, tt.want, tt.want}, got); diff != "" || len(source.Faults)+len(sink.Faults)+len(effect.Faults) > 0 {
 			t.Errorf("%+v: faults %q, guards (-want +got):\n%s", tt.in, source.Faults, diff)
 		}
 	}
@@ -41,6 +44,9 @@ func TestRetry(t *testing.T) {
 
 func TestRate(t *testing.T) {
 	var s plan.SinkSettings
+	if (policy.Rate{}).ApplySink(&s); s.Guards.Rate != nil || len(s.Faults) > 0 {
+		t.Errorf("the zero Rate is %v, faults %q; want no limit", s.Guards.Rate, s.Faults)
+	}
 	policy.Rate{PerSecond: 50, Name: "api"}.ApplySink(&s)
 	if diff := cmp.Diff(&plan.Rate{PerSecond: 50, Burst: 1, Name: "api"}, s.Guards.Rate); diff != "" {
 		t.Errorf("Rate (-want +got):\n%s", diff)

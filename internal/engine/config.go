@@ -8,6 +8,7 @@ import (
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/recovery"
+	"github.com/weirflow/weir/internal/resilience"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -22,6 +23,9 @@ type Config struct {
 	State *recovery.State
 	// RootRun is what sinks are told the run is. Empty means the log's.
 	RootRun string
+	// Policies are shared with what the flow's stages do themselves. Nil means that
+	// there is nothing to share.
+	Policies *resilience.Set
 	// Logger is told what people should know. Nil means nobody is.
 	Logger *slog.Logger
 	// Observer is told what happens.
@@ -121,6 +125,9 @@ func (c *Config) defaults() {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Policies == nil {
+		c.Policies = resilience.NewSet(time.Now, nil)
 	}
 	if c.RootRun == "" {
 		c.RootRun = c.Log.Manifest().Run

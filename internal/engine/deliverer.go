@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/resilience"
 )
 
 // A jobKind says what a sink is to do.
@@ -43,8 +44,7 @@ type deliverer struct {
 	jobs chan struct{} // the stage sends when job is ready and closes at the end; capacity 1 so that it never waits
 	left chan struct{} // closed by the goroutine
 
-	retry *plan.Retry
-	limit *limiter
+	guard *resilience.Guard
 
 	holds, stores, finishes bool // known once it is open
 }
@@ -52,7 +52,7 @@ type deliverer struct {
 func newDeliverer(s *stage) *deliverer {
 	return &deliverer{
 		s: s, sink: s.node.Sink, job: &job{}, jobs: make(chan struct{}, 1), left: make(chan struct{}),
-		retry: s.node.Guards.Retry, limit: s.run.limiter(s.node.Guards.Rate),
+		guard: s.run.c.Policies.Guard(s.name, s.node.Guards),
 	}
 }
 
@@ -120,15 +120,15 @@ func (d *deliverer) run(ctx context.Context, j *job) (err error) {
 // deliver delivers one piece, as often as the policy allows, and then the records
 // that failed by themselves.
 func (d *deliverer) deliver(ctx context.Context, p piece, m string) delivered {
-	d.limit.wait(ctx, p.to-p.from)
-	retry := newAttempts(d.retry)
+	d.guard.Take(ctx, p.to-p.from)
+	retry := d.guard.Attempts()
 	for attempt := 1; ; attempt++ {
 		failed, err := d.once(ctx, p, p.from, p.to, attempt, m)
 		if err == nil {
 			d.again(ctx, p, failed, m)
 			return delivered{failed: failed}
 		}
-		if !retry.again(ctx, err) {
+		if !again(ctx, retry, err) {
 			return delivered{err: err}
 		}
 	}
@@ -136,7 +136,7 @@ func (d *deliverer) deliver(ctx context.Context, p piece, m string) delivered {
 
 // again retries single records, in order; those that were delivered leave failed.
 func (d *deliverer) again(ctx context.Context, p piece, failed map[int]error, m string) {
-	if d.retry == nil || len(failed) == 0 {
+	if len(failed) == 0 {
 		return
 	}
 	for i := p.from; i < p.to; i++ {
@@ -144,8 +144,8 @@ func (d *deliverer) again(ctx context.Context, p piece, failed map[int]error, m 
 		if !bad {
 			continue
 		}
-		retry := newAttempts(d.retry)
-		for attempt := 2; retry.again(ctx, err); attempt++ {
+		retry := d.guard.Attempts()
+		for attempt := 2; again(ctx, retry, err); attempt++ {
 			var one map[int]error
 			if one, err = d.once(ctx, p, i, i+1, attempt, m); err == nil {
 				err = one[i]
@@ -175,10 +175,10 @@ func (d *deliverer) once(ctx context.Context, p piece, from, to, attempt int, m 
 }
 
 func (d *deliverer) flush(ctx context.Context) error {
-	retry := newAttempts(d.retry)
+	retry := d.guard.Attempts()
 	for {
 		err := protect(func() error { return d.to.Flush(ctx) })
-		if err == nil || !retry.again(ctx, err) {
+		if err == nil || !again(ctx, retry, err) {
 			return err
 		}
 	}

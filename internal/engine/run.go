@@ -41,7 +41,6 @@ type Run struct {
 	edges   []*edge
 	started time.Time
 	values  context.Context //nolint:containedctx // what user code finds in its contexts; never done
-	buckets sync.Map        // of rate limits, by name
 
 	durable   atomic.Uint64 // LSN, as the log told last
 	logged    atomic.Int64  // bytes placed in this epoch

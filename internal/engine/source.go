@@ -197,13 +197,13 @@ func (w *source) readAll(after string, recorded *placedAt) {
 	if w.acks != nil && recorded != nil {
 		w.acks.acknowledge(w.ctx, *recorded)
 	}
-	retry := newAttempts(s.node.Guards.Retry)
-	limit := s.run.limiter(s.node.Guards.Rate)
+	guard := s.run.c.Policies.Guard(s.name, s.node.Guards)
+	retry := guard.Attempts()
 	take := func(r *plan.Read) bool {
-		limit.wait(w.ctx, r.N) // an error means that reading ends; what was read is placed all the same
+		guard.Take(w.ctx, r.N)
 		s.mail.post(message{kind: arrived, read: r})
 		after = r.Position
-		retry.reset()
+		retry.Reset()
 		select {
 		case more := <-w.answer:
 			return more && w.ctx.Err() == nil
@@ -224,7 +224,7 @@ func (w *source) readAll(after string, recorded *placedAt) {
 		if err == nil || w.ctx.Err() != nil {
 			break
 		}
-		if !retry.again(w.ctx, err) {
+		if !again(w.ctx, retry, err) {
 			break
 		}
 		s.run.log.Warn("source is read again", attr("stage", s.name), attr("error", err.Error()))
