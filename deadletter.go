@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/weirflow/weir/effect"
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/internal/plan"
 )
 
-// Failed is an input that a stage gave up on: a dead letter.
+// Failed is an input that a stage gave up on: a dead letter, or the second result
+// of [Perform].
 type Failed[T any] struct {
 	// Input is the payload. It is zero where that is not what failed: for the
 	// row of a join's table, or a payload that cannot be written once more. Ref
@@ -19,6 +21,14 @@ type Failed[T any] struct {
 	Ref    event.Ref  `json:"ref"` // zero for what a source could not accept
 	Kind   event.Kind `json:"kind"`
 	Reason string     `json:"reason"`
+
+	// Attempts is how many calls were made of an effect that finally failed; zero
+	// for a dead letter.
+	Attempts int `json:"attempts,omitempty"`
+
+	// Happened tells of such an effect whether the action may have happened all the
+	// same. Of a dead letter it is effect.No.
+	Happened effect.Happened `json:"happened,omitempty"`
 }
 
 // EventType returns the name of T in brackets: "Failed[order.placed.v1]".

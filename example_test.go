@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/effect"
 	"github.com/weirflow/weir/event"
 )
 
@@ -266,9 +267,12 @@ func ExampleDeadLetters() {
 			}
 			return s, nil
 		})
-		weir.Each(weir.DeadLetters(in, "validate"), "print", show)
+		weir.Each(weir.DeadLetters(in, "validate"), "print", func(_ context.Context, d weir.Failed[sale]) error {
+			fmt.Println(d.Ref, d.Input, d.Kind, d.Reason)
+			return nil
+		})
 	})
-	// Output: {Input:{Shop:north Cents:50} Ref:sales.out:3 Kind:validation Reason:too cheap}
+	// Output: sales.out:3 {north 50} validation too cheap
 }
 
 func ExampleRecords() {
@@ -282,4 +286,28 @@ func ExampleRecords() {
 	// Output:
 	// sales.out:1 north
 	// sales.out:2 south
+}
+
+func ExamplePerform() {
+	charge := effect.Keyed("card.charge.v1", func(s sale) string { return fmt.Sprint(s.Shop, s.Cents) },
+		func(_ context.Context, call effect.Call, s sale) (string, error) {
+			if s.Cents < 100 {
+				return "", effect.Permanent(errors.New("below the minimum"))
+			}
+			return "charged " + call.Key, nil
+		})
+	run(func(f *weir.Flow) {
+		in := weir.From(f, "sales", weir.Slice(sales))
+		charged, failed := weir.Perform(weir.KeyBy(in, func(s sale) string { return s.Shop }), "charge", charge, weir.Concurrency(2))
+		weir.Each(charged, "print", show)
+		weir.Each(failed, "complain", func(_ context.Context, f weir.Failed[sale]) error {
+			fmt.Println(f.Ref, f.Reason)
+			return nil
+		})
+	})
+	// Unordered output:
+	// charged north300
+	// charged south120
+	// charged west700
+	// sales.out:3 below the minimum
 }

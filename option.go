@@ -22,6 +22,8 @@ type (
 	// An EmitOption tunes a stage with state that emits when an [Emission] says
 	// so: [Reduce], [TopN] and [Latest].
 	EmitOption interface{ ApplyEmit(*plan.StateSettings) }
+	// An EffectOption tunes the performing of an effect: [Perform].
+	EffectOption interface{ ApplyEffect(*plan.EffectSettings) }
 	// A SinkOption tunes [Into] and [Each].
 	SinkOption interface{ ApplySink(*plan.SinkSettings) }
 	// A DefaultOption is for [Flow.Defaults].
@@ -116,6 +118,35 @@ func (d FlushEvery) ApplySink(s *plan.SinkSettings) {
 		s.Faults = append(s.Faults, fmt.Sprintf("FlushEvery is %v; a duration is not negative", s.Flush))
 	}
 }
+
+// Concurrency is how many calls of a stage may be under way at once, and so how
+// many may be of unknown outcome when the process dies; zero means one. On a Keyed
+// input there is at most one for each key.
+type Concurrency int
+
+func (c Concurrency) ApplyEffect(s *plan.EffectSettings) {
+	if s.Concurrency = int(c); c < 0 {
+		s.Faults = append(s.Faults, fmt.Sprintf("Concurrency is %d; a count is not negative", c))
+	}
+}
+
+// AsCompleted has results leave a stage in the order in which they come, and not
+// in that of its inputs.
+func AsCompleted() EffectOption { return asCompleted{} }
+
+type asCompleted struct{}
+
+func (asCompleted) ApplyEffect(s *plan.EffectSettings) { s.Unordered = true }
+
+// HoldInDoubt stops the stage, and with it the run, at the first payload that is
+// in doubt, instead of putting it aside and going on with others. A run that is
+// continued before somebody has decided waits for that, and does nothing else in
+// this stage.
+func HoldInDoubt() EffectOption { return holdInDoubt{} }
+
+type holdInDoubt struct{}
+
+func (holdInDoubt) ApplyEffect(s *plan.EffectSettings) { s.Hold = true }
 
 // Ports names the outputs of a split, in their order. Without it they are
 // "out1", "out2" and so on. On a stage with one output it renames "out".

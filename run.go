@@ -92,12 +92,18 @@ const (
 // A Summary is what a run did.
 type Summary struct {
 	Status Status
-	Run    string        // id
-	Dir    string        // of the run; empty in memory
-	Epoch  uint64        // from 1; each continuation begins another
-	In     uint64        // records that sources read, in all epochs
-	Out    uint64        // deliveries with a receipt, in all epochs
-	Dead   uint64        // dead letters, in all epochs
+	Run    string // id
+	Dir    string // of the run; empty in memory
+	Epoch  uint64 // from 1; each continuation begins another
+	In     uint64 // records that sources read, in all epochs
+	Out    uint64 // deliveries with a receipt, in all epochs
+	Dead   uint64 // dead letters, in all epochs; what finally failed and nobody reads counts among them
+	Failed uint64 // payloads that effects finally failed on, in all epochs
+
+	// Open is how many payloads are accepted by stages that perform effects, and not
+	// finished; InDoubt is how many of these wait for a person's decision.
+	Open, InDoubt uint64
+
 	Reason string        // why it failed or was cancelled
 	Stage  string        // the stage that failed first
 	Took   time.Duration // this epoch
@@ -231,7 +237,7 @@ func (r *Run) finish() {
 	res, err := r.engine.Wait()
 	r.summary = Summary{
 		Status: Status(res.Status), Run: r.id, Dir: r.dir, Epoch: r.epoch,
-		In: res.In, Out: res.Out, Dead: res.Dead, Reason: res.Reason, Stage: res.Stage, Took: res.Took, Endless: r.endless,
+		In: res.In, Out: res.Out, Dead: res.Dead, Failed: res.Failed, Open: res.Open, InDoubt: res.InDoubt, Reason: res.Reason, Stage: res.Stage, Took: res.Took, Endless: r.endless,
 	}
 	switch closing := r.log.Close(); {
 	case closing == nil || err != nil:

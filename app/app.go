@@ -11,7 +11,7 @@
 //
 // Exit codes of a run: 0 completed, and everything was delivered; 1 failed;
 // 2 usage, settings or wiring; 3 unfinished, because it was stopped before its
-// end; 4 it could not start: the run is in use, its definition was refused, the
+// end, or only inputs in doubt are left; 4 it could not start: the run is in use, its definition was refused, the
 // disk or a permission is missing; 5 completed with dead letters, 0 with
 // --allow-dead.
 package app

@@ -33,6 +33,9 @@ func (p *program) closing(say *voice, sum weir.Summary, err error) {
 		}
 	}
 	say.line("%s", b.String())
+	if sum.InDoubt > 0 {
+		say.line("%s in doubt: somebody must decide", inspect.Plural(sum.InDoubt, "input"))
+	}
 	switch {
 	case err != nil && !say.told(err):
 		say.line("%v", err)
@@ -49,6 +52,9 @@ func (p *program) closing(say *voice, sum weir.Summary, err error) {
 				hints = append(hints, [2]string{"records " + name + " " + st.Name + ".dead", inspect.Plural(st.Dead, "dead letter") + " of " + st.Name})
 			}
 		}
+	}
+	if sum.InDoubt > 0 {
+		hints = append(hints, [2]string{"effects " + name, "which calls are in doubt, and what is known of them"})
 	}
 	if sum.Status != weir.Completed {
 		hints = append(hints, [2]string{"run", "go on with it"}, [2]string{"run --new", "begin again from the start"})

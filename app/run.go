@@ -196,7 +196,7 @@ func exitFor(sum weir.Summary, err error, allowDead bool) error {
 		}
 		return nil
 	case weir.Stopped:
-		if sum.Endless && (sum.Dead == 0 || allowDead) {
+		if sum.Endless && sum.InDoubt == 0 && (sum.Dead == 0 || allowDead) {
 			return nil
 		}
 		return exitError{code: exitUnfinished}

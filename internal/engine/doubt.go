@@ -141,5 +141,5 @@ type HeldError struct {
 }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("in doubt: %s (%s); find out what became of it, record that with \"weir effects resolve\", and continue the run", few(e.Inputs), e.Reason)
+	return fmt.Sprintf("it holds at %s: %s; find out what became of it, record that with \"weir effects resolve\", and continue the run", few(e.Inputs), e.Reason)
 }

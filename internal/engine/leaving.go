@@ -54,12 +54,19 @@ func (w *performer) passesOver(t *task) bool {
 // answers reports whether the move is the last that is known of its task.
 func (m *move) answers() bool { return m.end == plan.Finished || m.failure != nil }
 
+// hasRoom reports whether the transition takes what follows from t, too.
+func (w *performer) hasRoom(r *round, t *task) bool {
+	bytes, records := w.s.written()
+	if r.failed != nil || bytes >= turnBytes || records >= 4*turnRecords {
+		return false
+	}
+	return !w.single || len(r.leaving) == 0 && (t.now != nil || len(r.moves) == 0)
+}
+
 // emitOne emits what follows from an answered task, or buries it, unless the
 // transition is large enough.
 func (w *performer) emitOne(r *round, t *task) error {
-	bytes, records := w.s.written()
-	if r.failed != nil || bytes >= turnBytes || records >= 4*turnRecords || (w.single && len(r.leaving) > 0) ||
-		(w.single && t.now == nil && len(r.moves) > 0) {
+	if !w.hasRoom(r, t) {
 		return nil
 	}
 	emit, f := t.emit, t.failure

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/weirflow/weir/internal/credit"
 	"github.com/weirflow/weir/internal/plan"
@@ -16,6 +17,7 @@ type outlet struct {
 	edges   []*edge
 	output  journal.Output // sealed in the open transition
 	batch   *plan.Batch    // of output; nil if nothing was written
+	written atomic.Uint64  // tally.count, for others
 
 	mu     sync.Mutex   // guards the rest and the queues of edges; never held in a wait
 	credit *credit.Port // of edges, in their order

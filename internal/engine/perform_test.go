@@ -443,7 +443,7 @@ func TestHold(t *testing.T) {
 		flow := func() *build { return acting(s, w, 12, func(p *performer) { p.node.Performing.Hold = true }) }
 		r := start(t, flow(), log)
 		res := wait(t, r, evidence.Failed)
-		if !strings.Contains(res.Reason, "in doubt: numbers.out:3 (connection lost)") || !strings.Contains(res.Reason, "effects resolve") {
+		if !strings.Contains(res.Reason, "numbers.out:3: connection lost") || !strings.Contains(res.Reason, "effects resolve") {
 			t.Errorf("reason %q", res.Reason)
 		}
 		if s.called(4) != 0 {

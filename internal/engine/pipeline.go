@@ -361,7 +361,7 @@ func (p *pipeline) writeTerminal(status supervise.Status) error {
 	p.stalls.end(r)
 	say(&p.author, &p.sys, evidence.TypeTerminal, evidence.Terminal{
 		Status: res.Status, Reason: res.Reason, Stage: res.Stage, Kind: res.Kind, Took: res.Took,
-		In: res.In, Out: res.Out, Dead: res.Dead,
+		In: res.In, Out: res.Out, Dead: res.Dead, Failed: res.Failed,
 	})
 	if err := p.write(); err != nil {
 		p.said = nil
@@ -489,6 +489,9 @@ func (r *Run) materialized() supervise.PipelineInput {
 	return in
 }
 
+// portFailed is the port of what a performer finally failed on.
+const portFailed = "failed"
+
 // totals sums up the stages.
 func (r *Run) totals() Result {
 	res := Result{Took: time.Since(r.started), InDoubt: uint64(len(r.InDoubt()))}
@@ -501,6 +504,18 @@ func (r *Run) totals() Result {
 		}
 		res.Dead += s.dead.Load()
 		res.Open += uint64(s.open.Load())
+		if s.node.Performer == nil {
+			continue
+		}
+		for _, p := range s.ports {
+			if p.Name == portFailed {
+				n := p.written.Load()
+				res.Failed += n
+				if len(p.edges) == 0 { // nobody would know
+					res.Dead += n
+				}
+			}
+		}
 	}
 	return res
 }

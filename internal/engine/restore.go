@@ -28,7 +28,7 @@ func (w *performer) restore() error {
 		o := &at.Open[i]
 		t := &task{in: plan.Accepted{
 			ID: o.ID, Input: event.RecordID{Epoch: o.Epoch, Journal: o.Journal, Seq: o.Seq},
-			Run: w.s.run.c.RootRun, Stage: w.s.name, Data: o.Data,
+			Run: w.s.run.c.RootRun, Stage: w.s.name, Data: o.Data, Resumed: true,
 		}}
 		for _, u := range o.Updates {
 			seq, e, err := plan.ParseUpdate(u)

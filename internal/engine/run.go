@@ -194,6 +194,7 @@ func (r *Run) newStage(n *plan.Node) (*stage, error) {
 		o := &outlet{Port: p, tally: tally{port: p.Name}, journal: n.Name + "." + p.Name}
 		if at != nil {
 			o.resume(at)
+			o.written.Store(o.count)
 		}
 		if s.ended {
 			o.end = ending{kind: journal.Natural, count: o.count, digest: o.digest}

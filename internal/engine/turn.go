@@ -181,6 +181,7 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 		if b := p.batch; b != nil {
 			b.LSN, b.Epoch, b.Recorded = lsn, s.run.epoch.ID, now.UnixNano()
 			p.count, p.digest, p.batch = b.Last(), p.output.Digest, nil
+			p.written.Store(p.count)
 			if p.Port == s.node.Dead {
 				dead += b.N
 			} else {
