@@ -27,6 +27,7 @@ var layers = map[string]int{
 
 	"journal": 2,
 
+	"internal/attest":     3,
 	"internal/evidence":   3,
 	"internal/inbox":      3,
 	"internal/plan":       3,

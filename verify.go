@@ -92,6 +92,14 @@ type TwoSides struct {
 	Now      string `json:"now"`
 }
 
+// ErrNoRecord says that [VerifyOptions] name a stage or a record that there is
+// not.
+var ErrNoRecord = verify.ErrNoRecord
+
+// ExtraRecord is the Kind of a [Difference] that is a record which was computed
+// and is not on record.
+const ExtraRecord = verify.Extra
+
 // What a verdict consists of.
 type (
 	// Difference is one thing that comes out other than recorded.
@@ -250,7 +258,7 @@ func (b *built) ref(text string) (event.Ref, error) {
 	}
 	ref, err := event.ParseRef(text)
 	if err != nil {
-		return event.Ref{}, err
+		return event.Ref{}, fmt.Errorf("%w: %w", ErrNoRecord, err)
 	}
 	s, ok := b.flow.Graph.Stage(ref.Stage)
 	if !ok {
@@ -258,7 +266,7 @@ func (b *built) ref(text string) (event.Ref, error) {
 		for s := range b.flow.Graph.Stages() {
 			names = append(names, s.Name)
 		}
-		return event.Ref{}, fmt.Errorf("%s: there is no stage %q%s", text, ref.Stage, hint(ref.Stage, names))
+		return event.Ref{}, fmt.Errorf("%w: %s is of stage %q%s", ErrNoRecord, text, ref.Stage, hint(ref.Stage, names))
 	}
 	if ref.Port == "" {
 		if len(s.Ports) != 1 {
@@ -266,7 +274,7 @@ func (b *built) ref(text string) (event.Ref, error) {
 			for _, p := range s.Ports {
 				names = append(names, p.Name)
 			}
-			return event.Ref{}, fmt.Errorf("%s: which port of %s? It has %s", text, s.Name, strings.Join(names, ", "))
+			return event.Ref{}, fmt.Errorf("%w: which port of %s does %s mean? It has %s", ErrNoRecord, s.Name, text, strings.Join(names, ", "))
 		}
 		ref.Port = s.Ports[0].Name
 	}

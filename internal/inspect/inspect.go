@@ -83,6 +83,7 @@ type options struct {
 	dryRun         bool
 	keep           int
 	older          string
+	key            string
 
 	all, done, notDone, retry, failed, goOn bool
 	stage, result, reason, by               string

@@ -58,6 +58,9 @@ type Config struct {
 	Max int
 }
 
+// ErrNoRecord says that a Config names a stage or a record that there is not.
+var ErrNoRecord = errors.New("no such record")
+
 // Run verifies. The error says that the run could not be read or the flow not be
 // executed; that the run differs is in the report.
 func Run(ctx context.Context, c Config) (*Report, error) {
@@ -124,7 +127,7 @@ type verifier struct {
 func (v *verifier) build() error {
 	for _, name := range v.Stages {
 		if !slices.ContainsFunc(v.Flow.Nodes, func(n *plan.Node) bool { return n.Name == name }) {
-			return fmt.Errorf("flow %s has no stage %q", v.Flow.Name, name)
+			return fmt.Errorf("%w: flow %s has no stage %q", ErrNoRecord, v.Flow.Name, name)
 		}
 	}
 	for _, n := range v.Flow.Nodes {
@@ -165,7 +168,7 @@ func (v *verifier) window() error {
 		for {
 			p := &journal.Placed{}
 			if err := ts.Next(p); errors.Is(err, io.EOF) || err == nil && p.First > v.Upto {
-				return nil, fmt.Errorf("the run has no record %s", ref)
+				return nil, fmt.Errorf("%w: %s", ErrNoRecord, ref)
 			} else if err != nil {
 				return nil, err
 			}
@@ -194,7 +197,7 @@ func (v *verifier) window() error {
 		v.last = p.Last
 	}
 	if v.last < v.first {
-		return fmt.Errorf("%s comes before %s in the log", v.To, v.From)
+		return fmt.Errorf("%w: %s comes before %s in the log", ErrNoRecord, v.To, v.From)
 	}
 	return nil
 }
