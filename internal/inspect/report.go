@@ -13,6 +13,9 @@ import (
 	"github.com/weirflow/weir/internal/vfs"
 )
 
+// maxFile is how large a key or a report may be.
+const maxFile = 64 << 20
+
 func verifyReportFlags(f *pflag.FlagSet, o *options) {
 	f.StringVar(&o.key, "key", "", "`file` with the public key that must have signed it")
 }
@@ -66,7 +69,7 @@ type reported struct {
 func verifyReport(c *call) error {
 	var want ed25519.PublicKey
 	if c.key != "" {
-		file, err := vfs.ReadFile(vfs.OS, c.path(c.key))
+		file, err := vfs.ReadFile(vfs.OS, c.path(c.key), maxFile)
 		if err != nil {
 			return err
 		}
@@ -74,7 +77,7 @@ func verifyReport(c *call) error {
 			return usagef("%s: %w", c.key, err)
 		}
 	}
-	file, err := vfs.ReadFile(vfs.OS, c.path(c.args[0]))
+	file, err := vfs.ReadFile(vfs.OS, c.path(c.args[0]), maxFile)
 	if err != nil {
 		return err
 	}
