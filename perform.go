@@ -8,6 +8,7 @@ import (
 	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/internal/perform"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/resilience"
 	"github.com/weirflow/weir/topology"
 )
 
@@ -39,6 +40,7 @@ func Perform[Req, Res any](in Input[Req], name string, e effect.Effect[Req, Res]
 	}
 	s.f.faults(s.node.Name, s.node.Caller, set.Faults)
 	s.node.Guards = set.Guards
+	s.f.share(s.node.Name, s.node.Caller, &s.node.Guards)
 	p := &performing[Req, Res]{in: payloadType[Req](s, "payload"), key: key}
 	p.done = addPort[Res](s, "out")
 	p.failed = addPort[Failed[Req]](s, portFailed)
@@ -49,7 +51,8 @@ func Perform[Req, Res any](in Input[Req], name string, e effect.Effect[Req, Res]
 		return port[Res](s, 0), port[Failed[Req]](s, 1)
 	}
 	s.uses(action, set.Guards)
-	p.call = perform.Guarded{Effect: action, Guards: set.Guards}
+	p.guard = s.f.policies.Guard(action.Name, set.Guards)
+	p.call = perform.Guarded{Effect: action, Guards: set.Guards, Gate: p.guard}
 	s.node.Performer = p
 	s.node.Performing = plan.Performing{
 		Concurrency: max(set.Concurrency, 1), Unordered: set.Unordered, Hold: set.Hold, MaxOpen: maxOpen,
@@ -66,8 +69,8 @@ const (
 func (s *stage) uses(e *plan.Effect, g plan.Guards) {
 	t := &s.f.stages[s.at]
 	t.Effects = append(t.Effects, topology.Action{Name: e.Name, Version: e.Version, Safety: string(e.Safety)})
-	if g.Hedge != nil && e.Safety != plan.Idempotent {
-		s.problem("effect %s is %s, and only an idempotent one can be hedged: a hedge calls twice", e.Name, e.Safety)
+	if why := g.Suit(e); why != "" {
+		s.problem("%s", why)
 	}
 }
 
@@ -76,6 +79,7 @@ type performing[Req, Res any] struct {
 	in     *payload.Type[Req]
 	key    func(v Req) (string, error) // nil for a stream without keys
 	call   perform.Guarded
+	guard  *resilience.Guard
 	done   *plan.TypedWriter[Res]
 	failed *plan.TypedWriter[Failed[Req]]
 	dead   morgue[Req]
@@ -151,6 +155,9 @@ func (p *performing[Req, Res]) fail(in *plan.Accepted, a *perform.Answer) {
 func (p *performing[Req, Res]) Bury(in *plan.Accepted, f *plan.Failure) {
 	p.dead.write(failedInput(p.in, in, f))
 }
+
+// Restore brings the policies to where they were; see plan.Restorer.
+func (p *performing[Req, Res]) Restore(latest []plan.Entry) { p.guard.Restore(latest) }
 
 // Effects returns the one effect; see plan.Performer.
 func (p *performing[Req, Res]) Effects() []*plan.Effect { return []*plan.Effect{p.call.Effect} }

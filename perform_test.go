@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"math"
 	"slices"
@@ -20,17 +21,8 @@ import (
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/journal/memory"
+	"github.com/weirflow/weir/policy"
 )
-
-// retry is a policy.
-type retry struct {
-	plan.Retry
-	timeout time.Duration
-}
-
-func (r retry) ApplyEffect(s *plan.EffectSettings) {
-	s.Guards.Retry, s.Guards.Timeout = &r.Retry, r.timeout
-}
 
 // A payee is what effects act on. It outlives runs.
 type payee struct {
@@ -115,7 +107,7 @@ func TestPerform(t *testing.T) {
 				b := &payee{do: answers}
 				var paid memo[string]
 				var failed memo[weir.Failed[int]]
-				sum, err := payOut(tc.effect(b), &paid, &failed, []int{1, 2, 3, 4, 5, 6}, retry{Retry: plan.Retry{Max: 3, Delay: time.Second, Factor: 2}, timeout: time.Minute}).
+				sum, err := payOut(tc.effect(b), &paid, &failed, []int{1, 2, 3, 4, 5, 6}, policy.Retry{Max: 3, Delay: time.Second}, policy.Timeout(time.Minute)).
 					Run(t.Context(), weir.Options{Logger: silent})
 				if err != nil || sum.Status != weir.Completed || sum.Failed != uint64(len(failed.all)) || sum.Dead != 0 || sum.Open != 0 || sum.InDoubt != 0 {
 					t.Fatalf("%+v, %v", sum, err)
@@ -395,5 +387,65 @@ func TestPerformAfterDeathAtEveryTransition(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Policies stand before calls, and a breaker that was open when the process died
+// still is: the engine gives it what is on record.
+func TestPerformPoliciesAreRestored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &payee{do: func(context.Context, effect.Call, int) (string, error) {
+			return "", effect.DidNotHappen(errors.New("busy"))
+		}}
+		var paid memo[string]
+		var failed memo[weir.Failed[int]]
+		log := newMemory(nil)
+		def := weir.Define("payout", func(f *weir.Flow) {
+			done, not := weir.Perform(weir.From[int](f, "in", &stepwise{all: []int{1, 2, 3, 4, 5, 6}, log: func() *memory.Log { return log }}), "pay",
+				effect.KeyedByInput("pay.v1", b.act), policy.Breaker{Failures: 2, OpenFor: time.Hour})
+			weir.Each(done, "paid", paid.add)
+			weir.Each(not, "failed", failed.add)
+		})
+		for _, status := range []weir.Status{weir.Interrupted, weir.Completed} {
+			sum, _ := def.Run(t.Context(), weir.Options{Logger: silent, Harness: &plan.Harness{Log: func(journal.Manifest) journal.Log { return log }}})
+			if sum.Status != status {
+				t.Fatalf("%+v", sum)
+			}
+			var err error
+			if log, err = log.Reopen(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := b.called(); !slices.Equal(got, []string{"1#1", "2#1"}) {
+			t.Errorf("calls %v, want none after two failures", got)
+		}
+		if n := len(failed.all); n != 6 || failed.all[5].Kind != event.KindRejected {
+			t.Errorf("failed: %+v", failed.all)
+		}
+	})
+}
+
+// A stepwise source ends the first process after half of its values.
+type stepwise struct {
+	all []int
+	log func() *memory.Log
+}
+
+func (s *stepwise) Bounded() bool { return true }
+
+func (s *stepwise) Read(ctx context.Context, after weir.Position) iter.Seq2[weir.Batch[int], error] {
+	return func(yield func(weir.Batch[int], error) bool) {
+		from, _ := strconv.Atoi(string(after))
+		for i := from; i < len(s.all); i++ {
+			if from == 0 && i == len(s.all)/2 {
+				<-time.After(time.Minute) // all is done that can be
+				s.log().Kill()
+				<-ctx.Done()
+				return
+			}
+			if !yield(weir.Batch[int]{Values: s.all[i : i+1], Position: weir.Position(strconv.Itoa(i + 1))}, nil) {
+				return
+			}
+		}
 	}
 }
