@@ -44,6 +44,7 @@ var layers = map[string]int{
 	"policy":            4,
 	"effect":            4,
 	"internal/perform":  4,
+	"internal/steps":    4,
 
 	"":        5,
 	"history": 5,
@@ -67,6 +68,7 @@ var peers = map[string][]string{
 	"internal/plan":       {"internal/evidence", "internal/recovery"},
 	"internal/recovery":   {"internal/evidence"},
 	"internal/resilience": {"internal/plan"},
+	"internal/steps":      {"internal/perform"},
 	"app":                 {},
 }
 

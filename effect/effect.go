@@ -120,7 +120,17 @@ type Happened string
 const (
 	No    Happened = ""        // the action is known not to have happened
 	Maybe Happened = "unknown" // nobody knows: attempts and reconciliation are used up
+	Yes   Happened = "yes"     // it happened, and its answer could not be used
 )
+
+// HappenedIn returns what is known of the call that err, an error of weir.Do,
+// tells of. An error that tells of none is [No].
+func HappenedIn(err error) Happened {
+	if c, ok := errors.AsType[*plan.CallError](err); ok {
+		return Happened(c.Happened)
+	}
+	return No
+}
 
 // Idempotent declares an action that may be called again whatever became of the
 // calls before. Nothing is recorded before a call.

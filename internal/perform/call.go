@@ -166,10 +166,7 @@ func (c *caller) prepare() (a Answer, ended bool, err error) {
 	}
 	if seen := c.seen(); seen != nil {
 		if seen.Effect != c.e.Name {
-			if c.decidedUpon() {
-				return Answer{}, false, nil
-			}
-			return c.parked(fmt.Errorf("diverged: effect %s is on record where the code has %s", seen.Effect, c.e.Name)), true, nil
+			return c.another(fmt.Errorf("diverged: effect %s is on record where the code has %s", seen.Effect, c.e.Name)), true, nil
 		}
 		if err := c.noteDrift(seen, fault); err != nil {
 			return Answer{}, false, err
@@ -198,6 +195,21 @@ func (c *caller) prepare() (a Answer, ended bool, err error) {
 	o.Outcome, o.Final, o.Kind, o.Reason = plan.OutcomeNotDone, true, kindOf(fault, event.KindValidation), reasonOf(fault)
 	a, ended = c.ends(o, fault)
 	return a, ended, nil
+}
+
+// another answers for a call that is on record as one of another effect: this one
+// was not made.
+func (c *caller) another(err error) Answer {
+	switch d := c.k.decided; {
+	case d != nil && d.Outcome == DecideDone:
+		return c.take()
+	case d != nil && d.Outcome == DecideFailed:
+		o := c.entry(plan.EntryOutcome)
+		o.Outcome, o.Final, o.Kind, o.By, o.ID, o.Reason = plan.OutcomeNotDone, true, event.KindUnknown, d.By, d.ID, reasonOf(err)
+		return c.answer(o, []plan.Entry{*o})
+	default:
+		return c.parked(err)
+	}
 }
 
 // seen is the entry that says what was called, nil if nothing was.

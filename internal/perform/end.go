@@ -123,6 +123,9 @@ func (c *caller) answer(o *plan.Entry, entries []plan.Entry) Answer {
 			a.Failure = &plan.Failure{Kind: kindOf(err, event.KindDomain), Err: fmt.Errorf("it happened, and its answer cannot be used: %w", err)}
 		}
 	case plan.OutcomeFallback:
+		if c.e.DecodeOut == nil {
+			return c.parked(fmt.Errorf("diverged: a fallback is on record, and effect %s has none in the code", c.e.Name))
+		}
 		out, err := c.e.DecodeOut(o.Result)
 		if err != nil {
 			return c.parked(fmt.Errorf("diverged: the recorded fallback cannot be read by this code: %w", err))
@@ -144,13 +147,23 @@ func (c *caller) convert(res any) (out any, err error) {
 	return c.e.Answer(c.in, res)
 }
 
+// errorOf is the error that an outcome tells of.
 func errorOf(o *plan.Entry) error {
 	kind := o.Kind
 	if kind == "" {
 		kind = event.KindUnknown
 	}
-	return event.Mark(kind, errors.New(o.Reason))
+	return &recordedError{kind, o.Reason}
 }
+
+// A recordedError is an error as it is on record.
+type recordedError struct {
+	kind event.Kind
+	text string
+}
+
+func (e *recordedError) Error() string         { return e.text }
+func (e *recordedError) ErrorKind() event.Kind { return e.kind }
 
 // parked leaves the call to a person.
 func (c *caller) parked(err error) Answer {

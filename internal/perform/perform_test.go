@@ -51,44 +51,50 @@ func (w *world) judge(a perform.Answer) {
 // Every class, every two fates, with and without retries: killed at every step of
 // the first process, with and without what was not durable.
 func TestCrashEverywhere(t *testing.T) {
-	runs := 0
 	for _, safety := range classes {
-		for _, policy := range []plan.Guards{
-			{Timeout: timeout},
-			{Timeout: timeout, Retry: &plan.Retry{Max: 3, Delay: 100 * time.Millisecond, Factor: 2}},
-		} {
-			for _, first := range fates {
-				for _, second := range fates {
-					for dieAt := 0; ; dieAt++ {
-						over := false
-						for _, keep := range []bool{false, true} {
-							w := &world{
-								safety: safety, policy: policy, fates: []fate{first, second}, dieAt: dieAt, keep: keep, keys: map[string]int{},
-							}
-							synctest.Test(t, func(t *testing.T) {
-								a := w.run()
-								time.Sleep(30 * timeout) // what was in flight takes effect
-								w.judge(a)
-							})
-							runs++
-							over = dieAt > 0 && w.lives == 1
-							if len(w.faults) > 0 {
-								t.Fatalf("%s, %q then %q, retry %v, dies at %d, keeps %v:\n%s\nrecord:\n%s", safety, first, second,
-									policy.Retry != nil, dieAt, keep, strings.Join(w.faults, "\n"), list(w.durable))
-							}
-						}
-						if over {
-							break
-						}
+		t.Run(string(safety), func(t *testing.T) {
+			t.Parallel()
+			runs := 0
+			for _, retry := range []*plan.Retry{nil, {Max: 3, Delay: 100 * time.Millisecond, Factor: 2}} {
+				for _, first := range fates {
+					for _, second := range fates {
+						runs += dieEverywhere(t, &world{
+							safety: safety, fates: []fate{first, second}, policy: plan.Guards{Timeout: timeout, Retry: retry},
+						})
 					}
 				}
 			}
+			if runs < 1000 {
+				t.Errorf("only %d runs", runs)
+			}
+		})
+	}
+}
+
+// dieEverywhere runs a world once for each step that its first process may die at,
+// and both things that may become of what was not durable.
+func dieEverywhere(t *testing.T, of *world) (runs int) {
+	t.Helper()
+	for dieAt := 0; ; dieAt++ {
+		survived := false
+		for _, keep := range []bool{false, true} {
+			w := &world{safety: of.safety, fates: of.fates, policy: of.policy, dieAt: dieAt, keep: keep, keys: map[string]int{}}
+			synctest.Test(t, func(*testing.T) {
+				a := w.run()
+				time.Sleep(30 * timeout) // what was in flight takes effect
+				w.judge(a)
+			})
+			runs++
+			survived = dieAt > 0 && w.lives == 1
+			if len(w.faults) > 0 {
+				t.Fatalf("%q, retry %v, dies at %d, keeps %v:\n%s\nrecord:\n%s",
+					of.fates, of.policy.Retry != nil, dieAt, keep, strings.Join(w.faults, "\n"), list(w.durable))
+			}
+		}
+		if survived {
+			return runs
 		}
 	}
-	if runs < 5000 {
-		t.Errorf("only %d runs", runs)
-	}
-	t.Logf("%d runs", runs)
 }
 
 func list(entries []plan.Entry) string {

@@ -10,8 +10,8 @@ import (
 )
 
 // ask reconciles: it returns the outcome that it found, not recorded, nil if what
-// became of the call stays unknown. "Not done" is believed, and asked for again,
-// once the latest attempt has settled.
+// became of the call stays unknown. "Not done" is not believed before the latest
+// attempt has settled: it asks again then.
 func (c *caller) ask() (*plan.Entry, error) {
 	c.unclear = nil
 	began := c.k.latest
@@ -49,19 +49,19 @@ func (c *caller) ask() (*plan.Entry, error) {
 			}
 			c.unclear = errors.New(o.Reason)
 			return nil, nil //nolint:nilnil // it stays unknown
+		case state == plan.CallUnknown:
+			return nil, nil //nolint:nilnil // it stays unknown
 		case before.Before(settles):
 			if err := c.wait(settles); err != nil {
 				return nil, err
 			}
 			failed = 0
-		case state == plan.CallNotDone && c.running.Load() > 0:
+		case c.running.Load() > 0:
 			c.unclear = errors.New("it has not happened so far, but the call still runs")
 			return nil, nil //nolint:nilnil // it stays unknown
-		case state == plan.CallNotDone:
+		default:
 			o.Outcome = plan.OutcomeNotDone
 			return o, nil
-		default:
-			return nil, nil //nolint:nilnil // it stays unknown
 		}
 	}
 }

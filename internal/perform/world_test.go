@@ -45,6 +45,11 @@ type world struct {
 	policy plan.Guards
 	code   string // part of the request that the code computes now
 
+	gate     perform.Gate
+	nobody   bool  // can be asked
+	fallback bool  // the effect has one
+	to, from error // of the adapter
+
 	lives   int // processes so far
 	dieAt   int // step of the first process; zero means it does not
 	keep    bool
@@ -170,12 +175,14 @@ func (p *process) effect() *plan.Effect {
 		if !p.step() {
 			return receipt{}, effect.Unknown, errDead
 		}
+		if w.nobody {
+			return receipt{}, effect.Unknown, nil
+		}
 		if w.happened(c.Key) {
 			return receipt{"for " + c.Key}, effect.Done, nil
 		}
 		return receipt{}, effect.NotDone, nil
 	}
-	same := func(o order) (order, error) { return order{o.ID + "!"}, nil }
 	var e effect.Effect[order, receipt]
 	switch w.safety {
 	case plan.Idempotent:
@@ -191,7 +198,12 @@ func (p *process) effect() *plan.Effect {
 	case plan.Transactional:
 		e = effect.Transactional("charge", &books{p}, func(_ context.Context, _ int, _ order) (receipt, error) { return receipt{}, nil })
 	}
-	e = effect.Adapt(e, same, func(_ order, r receipt) (receipt, error) { return r, nil })
+	e = effect.Adapt(e,
+		func(o order) (order, error) { return order{o.ID + "!"}, w.to },
+		func(_ order, r receipt) (receipt, error) { return r, w.from })
+	if w.fallback {
+		e = effect.OrElse(e, func(_ order, err error) (receipt, error) { return receipt{"instead: " + err.Error()}, nil })
+	}
 	pe, err := e.Plan(event.JSON)
 	if err != nil {
 		panic(err)
@@ -319,7 +331,7 @@ func (w *world) run() perform.Answer {
 			w.code = "changed"
 		}
 		in := order{"7 " + w.code}
-		a := perform.Do(p, perform.Guarded{Effect: p.effect(), Guards: w.policy}, "pay", in, p.began)
+		a := perform.Do(p, perform.Guarded{Effect: p.effect(), Guards: w.policy, Gate: w.gate}, "pay", in, p.began)
 		if a.State != perform.Interrupted {
 			if err := p.Record(nil, a.Entries...); err == nil && p.Durable() == nil {
 				die()
