@@ -55,6 +55,7 @@ func newPerformer(s *stage, at *recovery.Stage) *performer {
 		s: s, p: s.node.Performer, tune: s.node.Performing, at: at, fx: tally{port: journal.PortFx}, next: 1,
 		tasks: map[uint64]*task{}, keys: map[string][]*task{}, gone: make(chan struct{}),
 	}
+	s.before = true
 	w.tune.Concurrency, w.tune.MaxOpen = max(w.tune.Concurrency, 1), max(w.tune.MaxOpen, 1)
 	if at != nil {
 		w.fx.resume(at)
@@ -72,7 +73,13 @@ func (w *performer) close() bool { return true }
 func (w *performer) output() (_, _ bool, _ error) { return false, true, nil }
 
 func (w *performer) idle() bool {
-	return w.running == 0 && len(w.moves) == 0 && !w.startable() && len(w.loose) == 0 && !w.s.pendingInput()
+	return !w.busy() && !w.s.pendingInput()
+}
+
+// busy reports whether anything goes on by itself: without an input, a decision, a
+// time or a signal.
+func (w *performer) busy() bool {
+	return w.running > 0 || len(w.moves) > 0 || w.startable() || w.emits()
 }
 
 // handle keeps what a message asks for until all that is at hand is placed
@@ -114,7 +121,7 @@ func (w *performer) drain() (did, done bool, err error) {
 	if did, err = w.work(); did || err != nil {
 		return did, false, err
 	}
-	if w.running > 0 || w.startable() || len(w.loose) > 0 || len(w.moves) > 0 {
+	if w.busy() {
 		return false, false, nil
 	}
 	waits := len(w.tasks) > 0 && !w.stopping && s.rules.Ending() == supervise.Natural
