@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/recovery"
 	"github.com/weirflow/weir/internal/supervise"
@@ -111,7 +112,8 @@ func (w *performer) work() (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	return w.start() || did, nil
+	started, err := w.start()
+	return started || did, err
 }
 
 // drain finishes what was accepted, except for what waits for something that
@@ -204,17 +206,33 @@ func (w *performer) startable() bool {
 func (w *performer) holds() bool { return w.tune.Hold && w.parked > 0 }
 
 // start begins executions while there are slots.
-func (w *performer) start() (did bool) {
+func (w *performer) start() (did bool, err error) {
 	for w.startable() && w.running+len(w.settling) < w.slots() {
 		t := w.ready[0]
 		w.ready = slices.Delete(w.ready, 0, 1)
-		t.state = taskRunning
+		t.state, did = taskRunning, true
 		w.running++
-		x := newExecution(w, t)
-		w.group.Go(x.run)
-		did = true
+		if ok, err := w.dares(t); err != nil {
+			return true, err
+		} else if ok {
+			w.group.Go(newExecution(w, t).run)
+		}
 	}
-	return did
+	return did, nil
+}
+
+// dares reports whether t may be executed: a careful stage puts on record that it
+// is about to be, and puts t aside if the process died too often.
+func (w *performer) dares(t *task) (bool, error) {
+	decided := len(t.entries) > 0 && t.entries[len(t.entries)-1].Type == plan.EntryDecision
+	if !w.s.careful || decided {
+		return true, nil
+	}
+	ok, err := w.s.tryInput(trying{t.in.Input.Journal, t.in.Input.Seq})
+	if err == nil && !ok {
+		w.moves = append(w.moves, &move{t: t, end: plan.Parked, err: event.Mark(event.KindCrash, errCrash)})
+	}
+	return ok, err
 }
 
 // enqueue makes t the next, in order of acceptance, to be executed.
