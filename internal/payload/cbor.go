@@ -5,10 +5,13 @@ import (
 	"encoding"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"math/big"
 	"reflect"
+	"strconv"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -308,4 +311,61 @@ func appendCBORTime(dst []byte, t time.Time) ([]byte, *fault) {
 	var buf [len(time.RFC3339Nano)]byte
 	s := t.AppendFormat(buf[:0], time.RFC3339Nano)
 	return append(appendHead(dst, majorText, uint64(len(s))), s...), nil
+}
+
+// FromJSON returns a payload that a person wrote as JSON: in JSON as it is, in
+// CBOR with whole numbers as integers. Text stays text, so a type with bytes, which
+// JSON has in base64, may not take it. What is not one JSON value is an error.
+func FromJSON(c event.Codec, text []byte) ([]byte, error) {
+	if c != event.CBOR {
+		if !json.Valid(text) {
+			return nil, errors.New("it is not JSON")
+		}
+		return text, nil
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return nil, fmt.Errorf("JSON: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("JSON: there is something behind the value")
+	}
+	v, err := numbered(v)
+	if err != nil {
+		return nil, err
+	}
+	return cborEncoding.Marshal(v)
+}
+
+// numbered puts numbers in place of their text.
+func numbered(v any) (_ any, err error) {
+	switch v := v.(type) {
+	case json.Number:
+		if n, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
+			return n, nil
+		}
+		if n, err := strconv.ParseUint(v.String(), 10, 64); err == nil {
+			return n, nil
+		}
+		f, err := v.Float64()
+		if err != nil {
+			return nil, fmt.Errorf("JSON: %s: %w", v, err)
+		}
+		return f, nil
+	case []any:
+		for i := range v {
+			if v[i], err = numbered(v[i]); err != nil {
+				return nil, err
+			}
+		}
+	case map[string]any:
+		for k, e := range v {
+			if v[k], err = numbered(e); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return v, nil
 }
