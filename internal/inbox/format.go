@@ -3,6 +3,7 @@ package inbox
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -120,6 +121,9 @@ func (f *file) check() error {
 	case f.Kind == kindAnswer:
 		if err := needed(decision); err != nil {
 			return err
+		}
+		if !slices.Contains(Verdicts, f.Verdict) {
+			return fmt.Errorf("its verdict is %s: there are %s", clip(f.Verdict), strings.Join(Verdicts, ", "))
 		}
 	case f.Kind == kindSignal:
 		if err := needed(signal); err != nil {

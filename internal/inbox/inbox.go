@@ -23,7 +23,7 @@
 //	  "stage":   "charge",                // where the input waits
 //	  "input":   "orders.out:3@…",        // record id of the input
 //	  "step":    "charge",                // of an orchestration; optional
-//	  "verdict": "done",                  // the stage knows which there are
+//	  "verdict": "done",                  // done, not done, retry, failed or continue
 //	  "result":  {"charge":"ch_17"},      // any JSON; optional
 //	  "reason":  "seen in the bank's list"
 //	}
@@ -92,10 +92,14 @@ type Decision struct {
 	Stage   string         // where the input waits
 	Input   event.RecordID // which input
 	Step    string         // that waits; "" in a stage with one effect for each input, or for the input as a whole
-	Verdict string         // what to do; the stage knows the words
+	Verdict string         // what to do: one of the Verdicts
 	Result  jsontext.Value // of what was done, if that is the verdict; nil if there is none
 	Reason  string         // for people
 }
+
+// Verdicts are the words for what is to be done about an input in doubt. Package
+// perform has what they mean.
+var Verdicts = []string{"done", "not done", "retry", "failed", "continue"}
 
 // A Signal is something that happened outside, for those who wait for it.
 type Signal struct {
@@ -167,6 +171,9 @@ type Stray struct {
 	File string // with its directory
 	Err  error
 }
+
+// Name is by which Scan asks whether to skip the stray.
+func (s Stray) Name() string { return filepath.Base(s.File) }
 
 // scanned bounds how many messages one scan returns, and with [MaxFile] what it
 // holds in memory.

@@ -209,7 +209,7 @@ func TestStrays(t *testing.T) {
 			t.Errorf("reported again: %v", found)
 		}
 		for _, s := range found {
-			name := filepath.Base(s.File)
+			name := s.Name()
 			told[name] = true
 			if want, ok := strays[name]; !ok || !strings.Contains(s.Err.Error(), want) {
 				t.Errorf("%s: %v, want %q", name, s.Err, want)
