@@ -187,7 +187,7 @@ func reasonOf(err error) string { return failureOf(&plan.Failure{Err: err}).Erro
 
 // placed lets everything follow from a round that is in the log.
 func (w *performer) placed(r *round) {
-	s, doubts := w.s, w.parked
+	s, doubts := w.s, false // whether others are in doubt than before
 	at := s.last
 	w.moves = slices.DeleteFunc(w.moves, func(m *move) bool { return m.t.now == m })
 	for _, m := range r.moves {
@@ -195,6 +195,7 @@ func (w *performer) placed(r *round) {
 		t.now = nil
 		t.entries, t.seqs = append(t.entries, m.entries...), append(t.seqs, m.seqs...)
 		t.must = at
+		doubts = doubts || m.end == plan.Parked || m.again && t.state == taskParked
 		w.follow(m)
 		if err := m.err; m.end == 0 && err != nil {
 			m.answer(0, err)
@@ -219,7 +220,7 @@ func (w *performer) placed(r *round) {
 		w.next = t.in.ID + 1
 		w.add(t)
 	}
-	if w.parked != doubts {
+	if doubts {
 		w.publish()
 	}
 }
