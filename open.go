@@ -12,6 +12,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/weirflow/weir/internal/inbox"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/resilience"
 	"github.com/weirflow/weir/journal"
@@ -59,6 +60,7 @@ type prepared struct {
 	log      journal.Log
 	manifest journal.Manifest
 	dir      string
+	inbox    *inbox.Box // nil in memory
 	logger   *slog.Logger
 }
 

@@ -1,6 +1,7 @@
 package weir
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"github.com/weirflow/weir/internal/credit"
 	"github.com/weirflow/weir/internal/engine"
 	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/internal/inbox"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/vfs"
 	"github.com/weirflow/weir/journal"
@@ -166,9 +168,12 @@ func (d *Definition) Start(ctx context.Context, o Options) (*Run, error) {
 	r.epoch = p.log.Manifest().Epochs[len(p.log.Manifest().Epochs)-1].Number
 	r.endless = slices.ContainsFunc(p.flow.Nodes, func(n *plan.Node) bool { return n.Source != nil && !n.Source.Bounded() })
 	state, err := engine.Recover(p.flow, p.log)
+	if err == nil && p.dir != "" {
+		p.inbox, err = inbox.Open(cmp.Or(h.FS, vfs.OS), p.dir)
+	}
 	if err == nil {
 		r.engine, err = engine.Start(ctx, engine.Config{
-			Flow: p.flow, Policies: p.policies, Log: p.log, State: state, Logger: p.logger,
+			Flow: p.flow, Policies: p.policies, Log: p.log, State: state, Inbox: p.inbox, Logger: p.logger,
 			Observer:   o.Observer.engine(),
 			Checkpoint: engine.Checkpoint{Bytes: o.CheckpointBytes, Every: o.CheckpointEvery},
 			Manual:     o.Manual,

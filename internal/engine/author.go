@@ -24,8 +24,7 @@ type author struct {
 	sys  tally // what supervisors say
 	said []saying
 
-	spoken int  // outputs of t that say what was said
-	before bool // they come before the others, which may follow from them
+	spoken int // outputs of t that say what was said
 
 	selfCheck bool // each transition is a checkpoint: nothing but sys is remembered
 }
@@ -59,7 +58,7 @@ func (y *tally) resume(at *recovery.Stage) {
 }
 
 // say has evidence written with the next transition.
-func say[E evidence.Moved | evidence.Terminal | evidence.Contract | evidence.Receipt | evidence.Trying](a *author, port *tally, typ string, e E) {
+func say[E evidence.Moved | evidence.Terminal | evidence.Contract | evidence.Receipt | evidence.Trying | evidence.Refused](a *author, port *tally, typ string, e E) {
 	a.said = append(a.said, saying{port: port, typ: typ, payload: evidence.Append(nil, e)})
 }
 
@@ -89,23 +88,10 @@ func (a *author) speak() {
 		out.Records, last = journal.AppendRecord(out.Records, last, &rec)
 		out.Count, out.Digest = out.Count+1, y.digest
 	}
-	if a.before {
-		rotate(a.t.Outputs, a.spoken)
-	}
-}
-
-// rotate brings the last n outputs to the front.
-func rotate(outputs []journal.Output, n int) {
-	slices.Reverse(outputs)
-	slices.Reverse(outputs[:n])
-	slices.Reverse(outputs[n:])
 }
 
 // unspeak undoes speak: the transition was not placed.
 func (a *author) unspeak() {
-	if a.before {
-		rotate(a.t.Outputs, len(a.t.Outputs)-a.spoken)
-	}
 	a.t.Outputs = a.t.Outputs[:len(a.t.Outputs)-a.spoken]
 	a.spoken = 0
 	for _, s := range slices.Backward(a.said) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/weirflow/weir/internal/credit"
 	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/internal/inbox"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/recovery"
 	"github.com/weirflow/weir/internal/resilience"
@@ -26,6 +27,9 @@ type Config struct {
 	// Policies are shared with what the flow's stages do themselves. Nil means that
 	// there is nothing to share.
 	Policies *resilience.Set
+	// Inbox is where other processes hand in decisions and signals. Nil means that
+	// nobody does.
+	Inbox *inbox.Box
 	// Logger is told what people should know. Nil means nobody is.
 	Logger *slog.Logger
 	// Observer is told what happens.

@@ -79,7 +79,7 @@ func (w *performer) heard(h *Handed) {
 		m.answer(0, ErrNotOpen)
 	case len(h.Entries) > 0 && t.heard(h.Entries[0].Type, h.Entries[0].ID):
 		m.answer(t.must, nil)
-	case t.state != taskParked && t.state != taskSuspended || w.moving(t):
+	case t.state != taskParked && (t.state != taskSuspended || h.Consumed.Kind == journal.Decided) || w.moving(t):
 		m.answer(0, ErrNotWaiting)
 	default:
 		w.moves = append(w.moves, m)

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/recovery"
 	"github.com/weirflow/weir/internal/supervise"
@@ -56,7 +55,6 @@ func newPerformer(s *stage, at *recovery.Stage) *performer {
 		s: s, p: s.node.Performer, tune: s.node.Performing, at: at, fx: tally{port: journal.PortFx}, next: 1,
 		tasks: map[uint64]*task{}, keys: map[string][]*task{}, gone: make(chan struct{}),
 	}
-	s.before = true
 	w.tune.Concurrency, w.tune.MaxOpen = max(w.tune.Concurrency, 1), max(w.tune.MaxOpen, 1)
 	if at != nil {
 		w.fx.resume(at)
@@ -74,13 +72,7 @@ func (w *performer) close() bool { return true }
 func (w *performer) output() (_, _ bool, _ error) { return false, true, nil }
 
 func (w *performer) idle() bool {
-	return !w.busy() && !w.s.pendingInput()
-}
-
-// busy reports whether anything goes on by itself: without an input, a decision, a
-// time or a signal.
-func (w *performer) busy() bool {
-	return w.running > 0 || len(w.moves) > 0 || w.startable() || w.emits()
+	return w.running == 0 && len(w.moves) == 0 && !w.startable() && len(w.loose) == 0 && !w.s.pendingInput()
 }
 
 // handle keeps what a message asks for until all that is at hand is placed
@@ -112,8 +104,7 @@ func (w *performer) work() (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	started, err := w.start()
-	return started || did, err
+	return w.start() || did, nil
 }
 
 // drain finishes what was accepted, except for what waits for something that
@@ -123,7 +114,7 @@ func (w *performer) drain() (did, done bool, err error) {
 	if did, err = w.work(); did || err != nil {
 		return did, false, err
 	}
-	if w.busy() {
+	if w.running > 0 || w.startable() || len(w.loose) > 0 || len(w.moves) > 0 {
 		return false, false, nil
 	}
 	waits := len(w.tasks) > 0 && !w.stopping && s.rules.Ending() == supervise.Natural
@@ -206,33 +197,17 @@ func (w *performer) startable() bool {
 func (w *performer) holds() bool { return w.tune.Hold && w.parked > 0 }
 
 // start begins executions while there are slots.
-func (w *performer) start() (did bool, err error) {
+func (w *performer) start() (did bool) {
 	for w.startable() && w.running+len(w.settling) < w.slots() {
 		t := w.ready[0]
 		w.ready = slices.Delete(w.ready, 0, 1)
-		t.state, did = taskRunning, true
+		t.state = taskRunning
 		w.running++
-		if ok, err := w.dares(t); err != nil {
-			return true, err
-		} else if ok {
-			w.group.Go(newExecution(w, t).run)
-		}
+		x := newExecution(w, t)
+		w.group.Go(x.run)
+		did = true
 	}
-	return did, nil
-}
-
-// dares reports whether t may be executed: a careful stage puts on record that it
-// is about to be, and puts t aside if the process died too often.
-func (w *performer) dares(t *task) (bool, error) {
-	decided := len(t.entries) > 0 && t.entries[len(t.entries)-1].Type == plan.EntryDecision
-	if !w.s.careful || decided {
-		return true, nil
-	}
-	ok, err := w.s.tryInput(trying{t.in.Input.Journal, t.in.Input.Seq})
-	if err == nil && !ok {
-		w.moves = append(w.moves, &move{t: t, end: plan.Parked, err: event.Mark(event.KindCrash, errCrash)})
-	}
-	return ok, err
+	return did
 }
 
 // enqueue makes t the next, in order of acceptance, to be executed.

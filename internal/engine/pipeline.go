@@ -225,10 +225,21 @@ func (p *pipeline) failure(err error) supervise.PipelineInput {
 
 // flush places what was said.
 func (p *pipeline) flush() {
-	if len(p.said) == 0 || !p.entered {
+	if !p.entered {
 		return
 	}
-	if err := p.write(); err != nil {
+	refused := p.run.refusals.take()
+	for _, no := range refused {
+		say(&p.author, &p.sys, evidence.TypeRefused, no.Refused)
+	}
+	if len(p.said) == 0 {
+		return
+	}
+	err := p.write()
+	for _, no := range refused {
+		no.told(p.last, err)
+	}
+	if err != nil {
 		p.said = nil
 		p.raise(p.failure(err))
 	}
@@ -266,6 +277,7 @@ func (p *pipeline) perform(a supervise.Action, in supervise.PipelineInput, step 
 		for _, s := range r.running() {
 			go s.loop()
 		}
+		r.startClerk()
 	case supervise.PrepareSources:
 		r.order(supervise.Init, true)
 	case supervise.StartSources:
@@ -400,6 +412,7 @@ func (p *pipeline) teardown() {
 		}
 		s.cancel(nil)
 	}
+	r.stopClerk()
 	for _, res := range r.c.Flow.Resources {
 		if err := closeResource(res); err != nil {
 			r.log.Warn("resource did not close", attr("resource", res.Name()), attr("error", err.Error()))

@@ -50,7 +50,7 @@ func (w *performer) restore() error {
 	w.at = nil
 	w.publish()
 	if r, ok := w.p.(plan.Restorer); ok && w.fx.count > 0 {
-		latest, err := w.latest()
+		latest, err := w.s.run.latest(w.s.name, w.fx.count)
 		if err != nil {
 			return fmt.Errorf("read the latest entries of %s.%s: %w", w.s.name, journal.PortFx, err)
 		}
@@ -59,12 +59,15 @@ func (w *performer) restore() error {
 	return nil
 }
 
-// latest returns the newest entries on record, oldest first. It reads a bounded
-// part of the log.
-func (w *performer) latest() (all []plan.Entry, err error) {
-	log := w.s.run.c.Log
-	first := w.fx.count - min(w.fx.count, latestEntries) + 1
-	from, err := log.Find(w.s.name+"."+journal.PortFx, first)
+// latest returns the newest of the first count entries that a stage recorded,
+// oldest first. It reads a bounded part of the log.
+func (r *Run) latest(stage string, count uint64) (all []plan.Entry, err error) {
+	if count == 0 {
+		return nil, nil
+	}
+	log := r.c.Log
+	first := count - min(count, latestEntries) + 1
+	from, err := log.Find(stage+"."+journal.PortFx, first)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +81,7 @@ func (w *performer) latest() (all []plan.Entry, err error) {
 	trs := journal.Transitions(in)
 	defer func() { err = errors.Join(err, trs.Close()) }()
 	var p journal.Placed
-	for last := w.fx.count; ; {
+	for {
 		if err := trs.Next(&p); errors.Is(err, io.EOF) {
 			return all, nil
 		} else if err != nil {
@@ -86,13 +89,13 @@ func (w *performer) latest() (all []plan.Entry, err error) {
 		}
 		for i := range p.Outputs {
 			o := &p.Outputs[i]
-			if p.Stage != w.s.name || o.Port != journal.PortFx || o.First+uint64(o.Count) <= first {
+			if p.Stage != stage || o.Port != journal.PortFx || o.First+uint64(o.Count) <= first {
 				continue
 			}
 			if all, err = appendEntries(all, o, first); err != nil {
 				return nil, err
 			}
-			if o.First+uint64(o.Count) > last {
+			if o.First+uint64(o.Count) > count {
 				return all, nil
 			}
 		}

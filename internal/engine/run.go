@@ -50,6 +50,9 @@ type Run struct {
 	stopWatch func()        // ends the log's calls
 	leave     func() bool   // ends the watch over the caller's context
 
+	clerk    *clerk // nil without an inbox; the pipeline's
+	refusals refusals
+
 	pipe pipeline // the pipeline's goroutine
 	mail mailbox[supervise.PipelineInput]
 

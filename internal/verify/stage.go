@@ -20,8 +20,7 @@ type stage struct {
 	dead   *port   // nil if there is none
 	inputs []*edge
 	end    end
-	does   *performer // nil unless it performs effects
-	chosen bool       // it is to be executed again
+	chosen bool // it is to be executed again
 	todo   chan *task
 
 	tally
@@ -60,9 +59,6 @@ func newStage(v *verifier, n *plan.Node) *stage {
 	}
 	if n.Dead != nil {
 		s.dead = &port{Port: n.Dead, journal: n.Name + "." + n.Dead.Name}
-	}
-	if n.Performer != nil {
-		s.does = newPerformer(n.Performer)
 	}
 	s.end.ender, _ = n.Handler.(plan.Ender)
 	return s
@@ -146,8 +142,6 @@ func (s *stage) execute(ctx context.Context) error {
 		return s.handle(ctx)
 	case n.Sink != nil:
 		return s.deliver(ctx)
-	case n.Performer != nil:
-		return s.act(ctx)
 	}
 	return nil // a source: all of it is given
 }
@@ -194,7 +188,6 @@ func (s *stage) asRecorded(reason string) error {
 			}
 		}
 	}
-	s.openAsRecorded()
 	return s.apply()
 }
 
