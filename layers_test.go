@@ -69,6 +69,7 @@ var peers = map[string][]string{
 	"internal/recovery":   {"internal/evidence"},
 	"internal/resilience": {"internal/plan"},
 	"internal/steps":      {"internal/perform"},
+	"internal/verify":     {"internal/perform"},
 	"app":                 {},
 }
 

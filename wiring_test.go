@@ -1,6 +1,7 @@
 package weir_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/effect"
 	"github.com/weirflow/weir/policy"
 	"github.com/weirflow/weir/topology"
 )
@@ -195,6 +197,14 @@ func TestWiringMistakes(t *testing.T) {
 			"stage print: OnError.Error is 7; use DeadLetter or Fail (HERE)",
 			"stage print: OnError.Budget is {InARow:0 Share:2 Over:0}; counts are not negative and Share is between 0 and 1 (HERE)",
 			"stage top: TopN keeps 0 items; give it at least 1 (HERE)",
+		}},
+		{"a hedge on what must not be called twice", func(f *weir.Flow) {
+			pay := effect.KeyedByInput("pay.v1", func(context.Context, effect.Call, order) (order, error) { return order{}, nil })
+			done, _ := weir.Perform(weir.From(f, "orders", weir.Slice([]order{})), "pay", pay, policy.Hedge{After: time.Second}, policy.Breaker{Failures: -1})
+			weir.Each(done, "print", ignore)
+		}, []string{
+			"stage pay: policy.Breaker.Failures is -1; a count is not negative (HERE)",
+			"stage pay: policy.Hedge on effect pay.v1, which is keyed by input: a hedge makes the same call twice at once; only an effect declared with effect.Idempotent may have one (HERE)",
 		}},
 		{"policies of one name and two settings", func(f *weir.Flow) {
 			in := weir.From(f, "orders", weir.Slice([]order{}), policy.Rate{PerSecond: 5, Name: "api"}, policy.Retry{})

@@ -68,13 +68,6 @@ func (w *performer) acceptOne(r *round, e *edge, b *plan.Batch, i int) (bool, er
 		Run:   s.run.c.RootRun, Stage: s.name,
 	}}
 	data, key, f := w.p.Accept(b, i)
-	if f == nil && s.careful {
-		if ok, err := s.try(e, b, i); err != nil {
-			return false, err
-		} else if !ok {
-			f = crashed()
-		}
-	}
 	t.in.Data, t.in.Key = bytes.Clone(data), key
 	if f == nil && r.tooLarge {
 		t.in.Data, f = nil, &plan.Failure{Kind: event.KindTooLarge, Err: journal.ErrTooLarge}

@@ -24,7 +24,8 @@ type author struct {
 	sys  tally // what supervisors say
 	said []saying
 
-	spoken int // outputs of t that say what was said
+	spoken int  // outputs of t that say what was said
+	before bool // they come before the others, which may follow from them
 
 	selfCheck bool // each transition is a checkpoint: nothing but sys is remembered
 }
@@ -88,10 +89,23 @@ func (a *author) speak() {
 		out.Records, last = journal.AppendRecord(out.Records, last, &rec)
 		out.Count, out.Digest = out.Count+1, y.digest
 	}
+	if a.before {
+		rotate(a.t.Outputs, a.spoken)
+	}
+}
+
+// rotate brings the last n outputs to the front.
+func rotate(outputs []journal.Output, n int) {
+	slices.Reverse(outputs)
+	slices.Reverse(outputs[:n])
+	slices.Reverse(outputs[n:])
 }
 
 // unspeak undoes speak: the transition was not placed.
 func (a *author) unspeak() {
+	if a.before {
+		rotate(a.t.Outputs, len(a.t.Outputs)-a.spoken)
+	}
 	a.t.Outputs = a.t.Outputs[:len(a.t.Outputs)-a.spoken]
 	a.spoken = 0
 	for _, s := range slices.Backward(a.said) {

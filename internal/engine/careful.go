@@ -16,7 +16,8 @@ import (
 // again. It goes on carefully: a stage takes one input at a time and puts on
 // record, durably, which one before it calls user code. An input that was being
 // tried when the process died, twice, is what kills it, and becomes a dead
-// letter. After its first checkpoint a stage goes on as always.
+// letter; one that was accepted is put aside, since it is not known what was done
+// about it. After its first checkpoint a stage goes on as always.
 const (
 	deathsToCare = 3 // epochs without progress
 	deathsToBury = 2 // of one input
@@ -71,14 +72,19 @@ func (r *Run) mustCare() (bool, error) {
 	}
 }
 
-// progressed reports whether a transition moved a cursor, or is how an epoch
-// ended.
+// progressed reports whether a transition moved a cursor, finished an accepted
+// input, or is how an epoch ended.
 func progressed(p *journal.Placed) bool {
 	if p.Position != nil {
 		return true
 	}
 	for i := range p.Consumed {
 		if p.Consumed[i].Kind == journal.Run || p.Consumed[i].Kind == journal.Ended {
+			return true
+		}
+	}
+	for i := range p.Open {
+		if p.Open[i].Op == journal.OpenClose {
 			return true
 		}
 	}
@@ -114,7 +120,10 @@ func (s *stage) careFrom(at *recovery.Stage) {
 // try puts on record, durably, that record i of b is about to be handled. With
 // false it has killed the process too often and must be buried.
 func (s *stage) try(e *edge, b *plan.Batch, i int) (bool, error) {
-	at := trying{e.journal, b.First + uint64(i)}
+	return s.tryInput(trying{e.journal, b.First + uint64(i)})
+}
+
+func (s *stage) tryInput(at trying) (bool, error) {
 	if s.deaths[at] >= deathsToBury {
 		s.run.log.Error("an input is given up: the process died whenever it was handled",
 			attr("stage", s.name), attr("input", fmt.Sprintf("%s:%d", at.journal, at.seq)))

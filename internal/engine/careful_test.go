@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/journal/memory"
@@ -70,4 +71,46 @@ func TestCrashLoop(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An accepted input whose execution kills the process is put aside; the others
+// are executed.
+func TestCrashLoopOfAPerformer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, w, log := newService(), &world{}, newLog(memory.Options{})
+		flow := func() *build {
+			return acting(s, w, 20, concurrency(4), func(p *performer) {
+				p.repeats = true
+				p.service.answer = func(ctx context.Context, v int64) error {
+					if v == 7 {
+						<-time.After(soon) // the others have done all that they can
+						log.Kill()
+						<-ctx.Done()
+						return context.Cause(ctx)
+					}
+					return nil
+				}
+			})
+		}
+		for epoch := 1; ; epoch++ {
+			r := start(t, flow(), log)
+			<-time.After(5 * soon)
+			if doubts := r.InDoubt(); len(doubts) == 1 {
+				if doubts[0].Input.Seq != 7 || epoch != 7 { // one with progress, three without, two of one that was tried
+					t.Errorf("epoch %d: in doubt %+v", epoch, doubts)
+				}
+				decide(t, r, doubts[0], "d1", nil)
+				wait(t, r, evidence.Completed)
+				break
+			}
+			if res, _ := r.Wait(); res.Status != evidence.Interrupted || epoch > 10 {
+				t.Fatalf("epoch %d: %+v", epoch, res)
+			}
+			log = reopen(t, log)
+		}
+		got := slices.Sorted(slices.Values(values(t, log, "act", "out")))
+		if !slices.Equal(got, plus100(upTo(20))) {
+			t.Errorf("outputs %v", got)
+		}
+	})
 }

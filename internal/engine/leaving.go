@@ -44,6 +44,19 @@ func (w *performer) emitAll(r *round) error {
 	return nil
 }
 
+// emits reports whether an output waits for credit.
+func (w *performer) emits() bool {
+	if len(w.loose) > 0 {
+		return true
+	}
+	for _, t := range w.order {
+		if !w.passesOver(t) {
+			return t.state == taskAnswered
+		}
+	}
+	return false
+}
+
 // passesOver reports whether the order of outputs does not wait for t: it is put
 // aside in this round, or waits behind one of its key that is.
 func (w *performer) passesOver(t *task) bool {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/recovery"
 	"github.com/weirflow/weir/internal/supervise"
@@ -55,6 +56,7 @@ func newPerformer(s *stage, at *recovery.Stage) *performer {
 		s: s, p: s.node.Performer, tune: s.node.Performing, at: at, fx: tally{port: journal.PortFx}, next: 1,
 		tasks: map[uint64]*task{}, keys: map[string][]*task{}, gone: make(chan struct{}),
 	}
+	s.before = true
 	w.tune.Concurrency, w.tune.MaxOpen = max(w.tune.Concurrency, 1), max(w.tune.MaxOpen, 1)
 	if at != nil {
 		w.fx.resume(at)
@@ -72,7 +74,13 @@ func (w *performer) close() bool { return true }
 func (w *performer) output() (_, _ bool, _ error) { return false, true, nil }
 
 func (w *performer) idle() bool {
-	return w.running == 0 && len(w.moves) == 0 && !w.startable() && len(w.loose) == 0 && !w.s.pendingInput()
+	return !w.busy() && !w.s.pendingInput()
+}
+
+// busy reports whether anything goes on by itself: without an input, a decision, a
+// time or a signal.
+func (w *performer) busy() bool {
+	return w.running > 0 || len(w.moves) > 0 || w.startable() || w.emits()
 }
 
 // handle keeps what a message asks for until all that is at hand is placed
@@ -104,7 +112,8 @@ func (w *performer) work() (bool, error) {
 	if err != nil {
 		return true, err
 	}
-	return w.start() || did, nil
+	started, err := w.start()
+	return started || did, err
 }
 
 // drain finishes what was accepted, except for what waits for something that
@@ -114,7 +123,7 @@ func (w *performer) drain() (did, done bool, err error) {
 	if did, err = w.work(); did || err != nil {
 		return did, false, err
 	}
-	if w.running > 0 || w.startable() || len(w.loose) > 0 || len(w.moves) > 0 {
+	if w.busy() {
 		return false, false, nil
 	}
 	waits := len(w.tasks) > 0 && !w.stopping && s.rules.Ending() == supervise.Natural
@@ -197,17 +206,33 @@ func (w *performer) startable() bool {
 func (w *performer) holds() bool { return w.tune.Hold && w.parked > 0 }
 
 // start begins executions while there are slots.
-func (w *performer) start() (did bool) {
+func (w *performer) start() (did bool, err error) {
 	for w.startable() && w.running+len(w.settling) < w.slots() {
 		t := w.ready[0]
 		w.ready = slices.Delete(w.ready, 0, 1)
-		t.state = taskRunning
+		t.state, did = taskRunning, true
 		w.running++
-		x := newExecution(w, t)
-		w.group.Go(x.run)
-		did = true
+		if ok, err := w.dares(t); err != nil {
+			return true, err
+		} else if ok {
+			w.group.Go(newExecution(w, t).run)
+		}
 	}
-	return did
+	return did, nil
+}
+
+// dares reports whether t may be executed: a careful stage puts on record that it
+// is about to be, and puts t aside if the process died too often.
+func (w *performer) dares(t *task) (bool, error) {
+	decided := len(t.entries) > 0 && t.entries[len(t.entries)-1].Type == plan.EntryDecision
+	if !w.s.careful || decided {
+		return true, nil
+	}
+	ok, err := w.s.tryInput(trying{t.in.Input.Journal, t.in.Input.Seq})
+	if err == nil && !ok {
+		w.moves = append(w.moves, &move{t: t, end: plan.Parked, err: event.Mark(event.KindCrash, errCrash)})
+	}
+	return ok, err
 }
 
 // enqueue makes t the next, in order of acceptance, to be executed.

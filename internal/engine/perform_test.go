@@ -665,12 +665,21 @@ func TestReaderFullHoldsEmissionsNotOutcomes(t *testing.T) {
 		}
 		r := start(t, b, log, func(c *engine.Config) { c.Window.Records, c.Batch = 2, 2 })
 		synctest.Wait()
-		if out, known := len(values(t, log, "act", "out")), len(outcomes(t, log)); out >= known || out > 6 || known < 10 {
+		out, known := len(values(t, log, "act", "out")), len(outcomes(t, log))
+		if out >= known || out > 6 || known < 10 {
 			t.Errorf("%d outputs and %d outcomes while the reader takes nothing", out, known)
 		}
+		stopped := make(chan error)
+		go func() { stopped <- r.Stop(t.Context()) }()
+		synctest.Wait()
 		close(open)
-		wait(t, r, evidence.Completed)
-		if got := values(t, log, "act", "out"); !slices.Equal(got, plus100(upTo(30))) {
+		if err := <-stopped; err != nil {
+			t.Error(err)
+		}
+		if res, _ := r.Wait(); res.Open != 0 { // a stop waits for outputs
+			t.Errorf("%+v", res)
+		}
+		if got := values(t, log, "act", "out"); !slices.Equal(got, plus100(upTo(30))[:len(got)]) || len(got) < known {
 			t.Errorf("outputs %v", got)
 		}
 	})

@@ -43,12 +43,12 @@ func drawShape(t *rapid.T) shape {
 	}
 	for i := range rapid.IntRange(1, 6).Draw(t, "stages") {
 		name := fmt.Sprint("stage", i)
-		kind := rapid.SampledFrom([]string{"map", "filter", "expand", "fold", "join"}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]string{"map", "filter", "expand", "fold", "join", "act"}).Draw(t, "kind")
 		from := rapid.SliceOfNDistinct(rapid.SampledFrom(ports), 1, min(3, len(ports)), rapid.ID[string]).Draw(t, "from")
 		if kind == "join" && len(from) < 2 {
 			kind = "map"
 		}
-		s.stages = append(s.stages, shapeStage{name: name, kind: kind, from: from, copies: rapid.Bool().Draw(t, "copies")})
+		s.stages = append(s.stages, shapeStage{name: name, kind: kind, from: from, copies: rapid.Bool().Draw(t, "copies"), batch: rapid.IntRange(0, 8).Draw(t, "tuning")})
 		ports = append(ports, name+".out")
 		if kind == "filter" {
 			ports = append(ports, name+".dead")
@@ -75,6 +75,8 @@ func (s shape) want() map[string][]int64 {
 		switch st.kind {
 		case "source":
 			emits = st.values
+		case "act":
+			emits = plus100(in)
 		case "map", "join":
 			for _, v := range in {
 				emits = append(emits, v+1)
@@ -116,6 +118,13 @@ func (s shape) build(worlds map[string]*world) *build {
 			b.source(st.name, st.batch, st.values...)
 		case "fold":
 			b.fold(st.name, st.from...)
+		case "act":
+			p := b.perform(st.name, newService(), st.from...)
+			p.repeats = true
+			p.node.Performing.Concurrency, p.node.Performing.Unordered = 1+st.batch%4, st.copies
+			if st.batch%2 == 0 {
+				p.key = func(v int64) string { return strconv.FormatInt(v%3, 10) }
+			}
 		case "sink":
 			b.sink(st.name, worlds[st.name], st.from...).marks = true
 		default:

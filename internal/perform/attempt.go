@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/resilience"
 )
 
 var errTimeout = errors.New("no answer within the timeout")
@@ -33,6 +34,7 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 			}
 			o := c.entry(plan.EntryOutcome)
 			o.Outcome, o.Kind, o.Reason, o.Attempt = plan.OutcomeRejected, event.KindRejected, reasonOf(err), c.k.tried
+			o.RetryAfter = resilience.After(err, o.At)
 			return o, err, nil
 		}
 		leave = l
@@ -40,16 +42,16 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 	n := c.k.tried + 1
 	if in := c.intent(n); in != nil {
 		if err := c.record(*in); err != nil {
-			leave(errEnd, 0)
+			leave(resilience.ErrCut, 0)
 			return nil, nil, err
 		}
 	}
 	if err := c.x.Durable(); err != nil {
-		leave(errEnd, 0)
+		leave(resilience.ErrCut, 0)
 		return nil, nil, err
 	}
 	if ctx.Err() != nil {
-		leave(errEnd, 0)
+		leave(resilience.ErrCut, 0)
 		return nil, nil, errEnd
 	}
 	start := c.x.Now()
@@ -57,7 +59,7 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 	took := c.x.Now().Sub(start)
 	known := (*plan.RefusedError)(nil)
 	if err != nil && !errors.As(err, &known) && ctx.Err() != nil {
-		leave(errEnd, took)
+		leave(resilience.ErrCut, took)
 		return nil, nil, errEnd // cut off: open
 	}
 	leave(err, took)
@@ -142,14 +144,16 @@ func (c *caller) reach(ctx context.Context, id plan.Call) (any, error) {
 		late = t.C
 	}
 	back := make(chan ended, most) // nobody blocks who comes too late
-	begin := func() {
+	begin := func(leave func()) {
 		c.running.Add(1)
 		go func() {
 			defer c.running.Add(-1)
-			back <- c.do(ctx, id)
+			e := c.do(ctx, id)
+			leave()
+			back <- e
 		}()
 	}
-	begin()
+	begin(func() {})
 	under := 1
 	var last ended
 	for over := false; ; {
@@ -163,8 +167,11 @@ func (c *caller) reach(ctx context.Context, id plan.Call) (any, error) {
 				return last.res, last.err
 			}
 		case <-more:
-			if under < most && !over {
-				begin()
+			if under == most || over {
+				continue
+			}
+			if leave, ok := c.spare(); ok {
+				begin(leave)
 				under++
 			}
 		case <-late:
@@ -176,6 +183,15 @@ func (c *caller) reach(ctx context.Context, id plan.Call) (any, error) {
 			late = time.After(grace)
 		}
 	}
+}
+
+// spare asks the policies whether one more call may be made at once; leave is then
+// called when it has returned.
+func (c *caller) spare() (leave func(), ok bool) {
+	if g, bounded := c.g.Gate.(interface{ Spare() (func(), bool) }); bounded {
+		return g.Spare()
+	}
+	return func() {}, true
 }
 
 // grace is how long a call may take to return once its context is cancelled. An

@@ -14,7 +14,8 @@ import (
 
 // A Gate is what policies say before and after an attempt. Enter returns when an
 // attempt may be made; leave is then called once, with what it ended with. An error
-// while ctx is not done means that a policy refuses the attempt.
+// while ctx is not done means that a policy refuses the attempt. A Gate with the
+// method Spare of resilience.Guard is asked before each further call of a hedge.
 type Gate interface {
 	Enter(ctx context.Context) (leave func(err error, took time.Duration), err error)
 }

@@ -12,6 +12,7 @@ import (
 // of the call, and answers if so. cause is the error that the outcome was made of.
 func (c *caller) ends(o *plan.Entry, cause error) (Answer, bool) {
 	if o.Outcome == plan.OutcomeDone {
+		c.k.add(o)
 		return c.answer(o, []plan.Entry{*o}), true
 	}
 	after := c.k

@@ -1,11 +1,10 @@
 package perform
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"time"
 
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/resilience"
 )
 
 // An action is what is to be done next.
@@ -63,28 +62,17 @@ func next(k *known, e *plan.Effect, g *plan.Guards, asked *plan.CallState) actio
 
 // retry returns when the next attempt is due, and whether there is one.
 func retry(k *known, p *plan.Retry) (time.Time, bool) {
-	if p == nil || k.ended >= p.Max {
-		return time.Time{}, k.ended == 0
-	}
 	if k.ended == 0 {
 		return time.Time{}, true
 	}
-	at := k.last.At.Add(max(backoff(p, k.ended, k.last.Key), k.last.RetryAfter))
-	return at, p.Within <= 0 || at.Sub(k.began) <= p.Within
+	return resilience.Next(p, resilience.Tried{
+		Made: k.ended, First: k.began, Last: k.last.At, After: k.last.RetryAfter, Draw: resilience.Draw(k.last.Key, k.ended),
+	})
 }
 
-// backoff returns the pause after n attempts: the policy's delay, grown n-1 times,
-// at most an hour, and up to a quarter more. How much more follows from the call's
-// key, so that calls which failed together do not come back together, and the same
-// call always waits the same.
+// backoff returns the pause after n attempts.
 func backoff(p *plan.Retry, n int, key string) time.Duration {
-	delay := float64(p.Delay)
-	for range n - 1 {
-		delay = min(delay*max(p.Factor, 1), float64(time.Hour))
-	}
-	sum := sha256.Sum256(binary.AppendUvarint([]byte(key), uint64(n)))
-	share := float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32)
-	return time.Duration(delay * (1 + share/4))
+	return resilience.Pause(p, n, resilience.Draw(key, n))
 }
 
 // settled returns when "not done" may be believed of an attempt begun at the time

@@ -287,7 +287,10 @@ func (s *stage) finish() {
 	s.Timers = slices.SortedFunc(maps.Values(s.timers), func(a, b journal.Timer) int {
 		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.ID, b.ID), bytes.Compare(a.Key, b.Key))
 	})
-	s.Trying = slices.DeleteFunc(s.Trying, func(t Trying) bool { return t.Seq <= s.Cursors[t.Journal].Seq })
+	s.Trying = slices.DeleteFunc(s.Trying, func(t Trying) bool {
+		open := slices.ContainsFunc(s.Open, func(o Open) bool { return o.Journal == t.Journal && o.Seq == t.Seq })
+		return t.Seq <= s.Cursors[t.Journal].Seq && !open
+	})
 	s.Ended = false
 	for name, p := range s.Ports {
 		if reserved(name) {

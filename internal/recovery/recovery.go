@@ -52,7 +52,7 @@ type Stage struct {
 	Open      []Open                    // in order of acceptance
 	NextOpen  uint64                    // the ID that the next accepted input gets
 	Timers    []journal.Timer           // by time, then ID
-	Trying    []Trying                  // tried since the checkpoint and not consumed, in order
+	Trying    []Trying                  // tried since the checkpoint and not consumed, or still open; in order
 	Ended     bool                      // it authored a natural end on every port that holds data, and is finished
 	Snapshot  string                    // of the newest checkpoint, "" if that has none
 	At        journal.LSN               // the snapshot holds all changes up to here

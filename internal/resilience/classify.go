@@ -8,12 +8,19 @@ import (
 	"github.com/weirflow/weir/internal/plan"
 )
 
+// ErrCut says that a call that was let out was not made after all, or cut short for
+// a reason that has nothing to do with the service.
+var ErrCut = errors.New("the call was cut short")
+
 // judge says what a call that ended with err says about the service. counts
 // is the policy's classifier, asked about what the service may be to blame for; by
 // default all of it counts but a final answer.
 func judge(err error, counts func(error) bool) verdict {
 	if err == nil {
 		return worked
+	}
+	if errors.Is(err, ErrCut) {
+		return nothing
 	}
 	blamed := true
 	switch kindOf(err) {

@@ -80,7 +80,8 @@ type Guard struct {
 
 // Enter waits until a call may be made and lets it out. An error while ctx is
 // alive is a [RejectedError]: the call must not be made. Otherwise leave must be
-// called, once, with what the call ended with and how long it took. ctx ends when
+// called, once, with what the call ended with (ErrCut if it was not made) and how
+// long it took. ctx ends when
 // the call is to be cut short, in which case its failure counts for nothing; it
 // is not the one that bounds the attempt.
 func (g *Guard) Enter(ctx context.Context) (leave func(err error, took time.Duration), err error) {

@@ -20,7 +20,8 @@ type stage struct {
 	dead   *port   // nil if there is none
 	inputs []*edge
 	end    end
-	chosen bool // it is to be executed again
+	does   *performer // nil unless it performs effects
+	chosen bool       // it is to be executed again
 	todo   chan *task
 
 	tally
@@ -59,6 +60,9 @@ func newStage(v *verifier, n *plan.Node) *stage {
 	}
 	if n.Dead != nil {
 		s.dead = &port{Port: n.Dead, journal: n.Name + "." + n.Dead.Name}
+	}
+	if n.Performer != nil {
+		s.does = newPerformer(n.Performer)
 	}
 	s.end.ender, _ = n.Handler.(plan.Ender)
 	return s
@@ -142,6 +146,8 @@ func (s *stage) execute(ctx context.Context) error {
 		return s.handle(ctx)
 	case n.Sink != nil:
 		return s.deliver(ctx)
+	case n.Performer != nil:
+		return s.act(ctx)
 	}
 	return nil // a source: all of it is given
 }
@@ -188,6 +194,7 @@ func (s *stage) asRecorded(reason string) error {
 			}
 		}
 	}
+	s.openAsRecorded()
 	return s.apply()
 }
 

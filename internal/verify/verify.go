@@ -71,7 +71,9 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		c.Open = func() (Log, func() error, error) { return c.Log, func() error { return nil }, nil }
 	}
 	v := &verifier{Config: c, byName: map[string]*stage{}, epochs: map[uint64]journal.ID{}}
-	for _, e := range c.Log.Manifest().Epochs {
+	m := c.Log.Manifest()
+	v.root, v.replays = m.Run, m.Baseline != ""
+	for _, e := range m.Epochs {
 		v.epochs[e.Number] = e.ID
 	}
 	if err := v.codec.UnmarshalText([]byte(c.Flow.Graph.Codec())); err != nil {
@@ -116,6 +118,9 @@ type verifier struct {
 	stages []*stage
 	byName map[string]*stage
 	room   *room
+
+	root    string // the run that keys are derived from
+	replays bool   // it replays another run
 
 	first, last journal.LSN // of the transitions that are executed again
 	from        journal.LSN // where reading begins

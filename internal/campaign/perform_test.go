@@ -1,0 +1,287 @@
+package campaign_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/effect"
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/vfs"
+	"github.com/weirflow/weir/journal"
+	"github.com/weirflow/weir/journal/segment"
+	"github.com/weirflow/weir/policy"
+)
+
+// inputs of the flow of effects.
+const performed = 8
+
+// effects is a flow with a stage for each safety class, ordered and not, with keys
+// and without.
+func (p *provider) effects() *weir.Definition {
+	session := p.now()
+	// Another process would ask for something else: what is on record must win.
+	to := func(v int) (money, error) { return money{Input: v, Session: session}, nil }
+	from := func(_ int, r receiptOf) (receiptOf, error) { return r, nil }
+	adapt := func(e effect.Effect[money, receiptOf]) effect.Effect[int, receiptOf] {
+		return effect.Adapt(e, to, from)
+	}
+	return weir.Define("effects", func(f *weir.Flow) {
+		var all []int
+		for i := range performed {
+			all = append(all, i+1)
+		}
+		in := weir.From(f, "in", few[int]{all, 3})
+		add := func(in weir.Input[int], name string, e effect.Effect[int, receiptOf], opts ...weir.EffectOption) {
+			opts = append(opts, weir.Concurrency(4), policy.Retry{Max: 3, Delay: time.Microsecond}, policy.Settle(time.Millisecond))
+			done, failed := weir.Perform(in, name, e, opts...)
+			weir.Each(done, name+"_done", none[receiptOf])
+			weir.Each(failed, name+"_failed", none[weir.Failed[int]])
+		}
+		add(in, "idempotent", adapt(effect.Idempotent("idempotent", func(ctx context.Context, m money) (receiptOf, error) {
+			return p.act("idempotent", false)(ctx, effect.Call{Attempt: 2}, m) // it is not told which
+		})))
+		add(in, "keyed", adapt(effect.Keyed("keyed", func(m money) string { return fmt.Sprint("k", m.Input) }, p.act("keyed", true))))
+		add(weir.KeyBy(in, func(v int) int { return v % 3 }), "by_input", adapt(effect.KeyedByInput("by_input", p.act("by_input", true))))
+		add(in, "at_least_once", adapt(effect.AtLeastOnce("at_least_once", p.act("at_least_once", false))), weir.AsCompleted())
+		add(in, "at_most_once", adapt(effect.AtMostOnce("at_most_once", p.act("at_most_once", false), p.ask("at_most_once"))))
+		add(in, "by_person", adapt(effect.AtMostOnce("by_person", p.act("by_person", false), effect.AskAPerson[money, receiptOf])))
+	})
+}
+
+// ears hear when a run waits for decisions.
+type ears struct {
+	slog.Handler
+	heard chan struct{}
+}
+
+func (e ears) Enabled(context.Context, slog.Level) bool { return true }
+
+func (e ears) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "waiting for decisions" {
+		select {
+		case e.heard <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// session runs the flow in a process of its own until it ends, or waits for
+// decisions: then it is stopped.
+func (p *provider) runs(t testing.TB, fsys vfs.FS, run string) (weir.Summary, error) {
+	t.Helper()
+	p.mu.Lock()
+	p.session++
+	session := p.session
+	p.mu.Unlock()
+	o := options(fsys)
+	o.Run = run
+	waits := ears{quiet.Handler(), make(chan struct{}, 1)}
+	o.Logger = slog.New(waits)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Second, errHangs)
+	defer cancel()
+	r, err := p.effects().Start(ctx, o)
+	if err != nil {
+		return weir.Summary{}, err
+	}
+	select {
+	case <-waits.heard:
+		err = r.Stop(ctx)
+	case <-r.Done():
+	}
+	sum, ended := r.Wait()
+	if ended != nil {
+		err = ended
+	}
+	if errors.Is(err, errHangs) {
+		buf := make([]byte, 1<<20)
+		t.Fatalf("the run hangs:\n%s", buf[:runtime.Stack(buf, true)])
+	}
+	p.mu.Lock()
+	p.epochs[session] = sum.Epoch
+	p.mu.Unlock()
+	return sum, err
+}
+
+// A process, or the power, dies before every operation that changes the disk of a
+// run that performs effects of every class, and the run goes on. What the provider
+// saw and what the log says must agree with every promise about effects.
+func TestEffectsCrashEverywhere(t *testing.T) {
+	t.Parallel()
+	p, disk := newProvider(), vfs.NewMemory()
+	world := vfs.NewFaults(disk, nil)
+	sum, err := p.runs(t, world, "")
+	if err != nil || sum.Status != weir.Stopped || sum.InDoubt != 1 || sum.Open != 1 {
+		t.Fatalf("the run that nothing happens to: %+v, %v", sum, err)
+	}
+	for _, w := range p.outcome(t, disk, sum) {
+		t.Error(w)
+	}
+	ops := world.Count()
+	var deaths, again atomic.Int64
+	each(t, ops, func(n int) {
+		for seed := range 3 {
+			if !*everywhere && seed != n/8%3 {
+				continue
+			}
+			p, disk := newProvider(), vfs.NewMemory()
+			world := vfs.NewFaults(disk, vfs.StopAt(n))
+			sum, err := p.runs(t, world, "")
+			if !world.Stopped() && err == nil { // another schedule, with fewer operations
+				continue
+			}
+			deaths.Add(1)
+			rng := rand.New(rand.NewPCG(uint64(n), uint64(seed)))
+			for session := 0; world.Stopped(); session++ {
+				if seed == 0 {
+					disk = disk.Kill()
+				} else {
+					disk = disk.Crash(rng)
+				}
+				stop := func(vfs.Op) vfs.Fault { return vfs.Fault{} }
+				if seed == 2 && session < 2 { // and once more, while it goes on
+					stop = vfs.StopAt(1 + rng.IntN(ops))
+				}
+				world = vfs.NewFaults(disk, stop)
+				run := ""
+				if dir, err := newest(disk, "effects"); err == nil && dir != "" {
+					run = path.Base(dir)
+				}
+				sum, err = p.runs(t, world, run)
+				again.Add(1)
+			}
+			wrong := []string{}
+			if err != nil || sum.Status != weir.Stopped && sum.Status != weir.Completed {
+				wrong = append(wrong, fmt.Sprintf("%+v, %v", sum, err))
+			} else {
+				wrong = p.outcome(t, disk, sum)
+			}
+			if len(wrong) > 0 {
+				t.Errorf("death before operation %d of %d, seed %d:\n%s", n, ops, seed, strings.Join(wrong, "\n"))
+			}
+		}
+	})
+	t.Logf("%d boundaries: %d deaths, %d runs continued", ops, deaths.Load(), again.Load())
+}
+
+// outcome says what is wrong with a run that has done all that it can.
+func (p *provider) outcome(t testing.TB, disk *vfs.Memory, sum weir.Summary) (wrong []string) {
+	t.Helper()
+	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	dir, err := newest(disk, "effects")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := inspect(t.Context(), disk, dir)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for _, problem := range o.problems {
+		bad("check: %s", problem)
+	}
+	settled, undone, err := entriesOf(disk, dir)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	wrong = append(wrong, p.judge(settled, undone)...)
+	open := uint64(0)
+	for _, stage := range []string{"idempotent", "keyed", "by_input", "at_least_once", "at_most_once", "by_person"} {
+		var done, failed []int
+		for _, text := range o.ports[stage+".out"] {
+			var r receiptOf
+			if err := json.Unmarshal([]byte(text), &r); err != nil || r.No != fmt.Sprint(stage, r.Input) {
+				bad("%s: result %s, %v", stage, text, err)
+			}
+			done = append(done, r.Input)
+		}
+		for _, text := range o.ports[stage+".failed"] {
+			var f weir.Failed[int]
+			if err := json.Unmarshal([]byte(text), &f); err != nil {
+				bad("%s: failure %s, %v", stage, text, err)
+			}
+			if f.Input%5 != 0 || f.Ref.Seq != uint64(f.Input) {
+				bad("%s: failure %s", stage, text)
+			}
+			failed = append(failed, f.Input)
+		}
+		if stage != "at_least_once" && stage != "by_person" && (!slices.IsSorted(done) || !slices.IsSorted(failed)) {
+			bad("%s: results in the order %v, failures in the order %v", stage, done, failed)
+		}
+		all := slices.Sorted(slices.Values(slices.Concat(done, failed)))
+		if len(slices.Compact(slices.Clone(all))) != len(all) {
+			bad("%s: something came out twice: %v", stage, all)
+		}
+		if missing := performed - len(all); stage == "by_person" {
+			open = uint64(missing)
+			if !slices.Contains(all, 7) && missing > 4*3+1 || missing == 0 {
+				bad("%s: %d are in doubt", stage, missing)
+			}
+		} else if missing > 0 {
+			bad("%s: %v came out, %d are missing", stage, all, missing)
+		}
+		if n := len(o.ports[stage+".dead"]); n > 0 {
+			bad("%s: %d dead letters", stage, n)
+		}
+	}
+	if sum.InDoubt != open || sum.Open != open {
+		bad("the summary says %d in doubt of %d open, %d did not come out", sum.InDoubt, sum.Open, open)
+	}
+	return wrong
+}
+
+// entriesOf returns what is on record about the calls of a run, by effect and
+// input: the epoch of the final outcome, and how often it says that it did not
+// happen.
+func entriesOf(fsys vfs.FS, dir string) (settled map[string]uint64, undone map[string]int, err error) {
+	view, err := segment.OpenView(fsys, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, view.Close()) }()
+	in, err := view.Read(0)
+	if err != nil {
+		return nil, nil, err
+	}
+	trs := journal.Transitions(in)
+	defer func() { err = errors.Join(err, trs.Close()) }()
+	settled, undone = map[string]uint64{}, map[string]int{}
+	var p journal.Placed
+	for trs.Next(&p) == nil {
+		for i := range p.Outputs {
+			o := &p.Outputs[i]
+			if o.Port != journal.PortFx || o.Type != plan.EntryOutcome {
+				continue
+			}
+			var rec journal.Record
+			for rs := journal.NewRecords(o); ; {
+				if _, ok := rs.Next(&rec); !ok {
+					break
+				}
+				e, err := plan.ParseEntry(o.Type, rec.Payload)
+				if err != nil {
+					return nil, nil, err
+				}
+				of := fmt.Sprint(p.Stage, " ", rec.Refs[0].Seq)
+				if e.Final {
+					settled[of] = p.Epoch
+				}
+				if e.Outcome == plan.OutcomeNotDone {
+					undone[of]++
+				}
+			}
+		}
+	}
+	return settled, undone, nil
+}
