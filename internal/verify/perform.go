@@ -42,6 +42,7 @@ type performer struct {
 	tasks  map[uint64]*open
 	origin map[plan.Origin]*open
 	next   uint64 // id of the input that is accepted next
+	heard  uint64 // entries on the port fx
 	asked  []request
 }
 
@@ -143,6 +144,7 @@ func (s *stage) hear() (moved []move) {
 				break
 			}
 			s.Records++
+			s.does.heard = seq
 			e, err := plan.ParseEntry(o.Type, rec.Payload)
 			if err != nil {
 				s.add(s.differs(s.fxName(), seq, "payload", s.text(rec.Payload), err.Error()))
@@ -248,24 +250,25 @@ func (s *stage) finish(t *open, graves []grave) error {
 			why = r.Err.Error()
 		}
 		if x.wanted == nil {
-			s.add(s.differs(s.fxName(), t.lastSeq(), "end", "the input is finished", why))
+			s.add(s.differs(s.fxName(), s.nextEntry(t), "end", "the input is finished", why))
 		}
 	}
 	return nil
 }
 
-func (o *open) lastSeq() uint64 {
-	if len(o.seqs) == 0 {
-		return 0
+// nextEntry is where the entry would be that comes next for an input.
+func (s *stage) nextEntry(t *open) uint64 {
+	if n := len(t.seqs); n > 0 {
+		return t.seqs[n-1] + 1
 	}
-	return o.seqs[len(o.seqs)-1]
+	return s.does.heard + 1
 }
 
 // unrecorded is the difference of an entry that was computed and is not on record.
 func (s *stage) unrecorded(t *open, e *plan.Entry) Difference {
 	text, _ := plan.AppendEntry(nil, e)
 	return Difference{
-		Kind: Extra, Stage: s.name, Journal: s.fxName(), Seq: t.lastSeq() + 1, LSN: s.p.Last, Key: t.in.Key,
+		Kind: Extra, Stage: s.name, Journal: s.fxName(), Seq: s.nextEntry(t), LSN: s.p.Last, Key: t.in.Key,
 		Fields: []Field{{Path: e.Type, Computed: shorten(string(text))}},
 	}
 }
@@ -491,7 +494,7 @@ func (x *execution) Record(emit func(), entries ...plan.Entry) error {
 func (x *execution) Durable() error {
 	x.wanted = errOutside
 	if x.upTo == 0 {
-		x.s.add(x.s.differs(x.s.fxName(), x.t.lastSeq(), "end", "the input is finished", "an effect would be called"))
+		x.s.add(x.s.differs(x.s.fxName(), x.s.nextEntry(x.t), "end", "the input is finished", "an effect would be called"))
 	}
 	return errOutside
 }

@@ -19,6 +19,9 @@ func (s *stage) requests(t *open) {
 		e := &t.entries[i]
 		switch e.Type {
 		case plan.EntryIntent, plan.EntryAttempt, plan.EntryOutcome:
+		case plan.EntryDecision: // and it may begin anew
+			delete(steps, e.Step)
+			continue
 		default:
 			continue
 		}
@@ -34,7 +37,8 @@ func (s *stage) requests(t *open) {
 // calls is what was seen of the calls of one step.
 type calls struct {
 	attempt int  // the last that began, or ended
-	begun   bool // it is on record that it began
+	begun   bool // one is on record to have begun
+	ended   bool // it is on record how it ended
 	told    bool // that the request differs
 }
 
@@ -53,6 +57,10 @@ func (s *stage) entry(t *open, c *calls, e *plan.Entry, seq uint64) {
 		c.told = true
 		return
 	}
+	if c.ended {
+		differs("type", e.Type, "nothing behind the end of the call")
+	}
+	c.ended = c.ended || e.Final
 	if e.Type != plan.EntryOutcome {
 		if want := c.attempt + 1; e.Attempt != want {
 			differs("attempt", strconv.Itoa(e.Attempt), strconv.Itoa(want))

@@ -87,6 +87,7 @@ func (s *stage) receipts() (failed map[string]map[uint64]bool) {
 				break
 			}
 			s.Records++
+			s.receipted = seq
 			r, err := evidence.Parse[evidence.Receipt](rec.Payload)
 			if err != nil {
 				s.add(s.differs(name, seq, "payload", err.Error(), "a receipt"))
@@ -145,7 +146,7 @@ func (s *stage) account(name string, covered map[string][]span) {
 			next = r.to + 1
 		}
 		if next <= c.To {
-			s.add(s.differs(name, 0, "from, to", "none", fmt.Sprintf("a receipt for %s:%d to %d", c.Journal, next, c.To)))
+			s.add(s.differs(name, s.receipted+1, "from, to", "none", fmt.Sprintf("a receipt for %s:%d to %d", c.Journal, next, c.To)))
 		}
 	}
 	for i := range s.inputs {

@@ -24,6 +24,8 @@ type stage struct {
 	chosen bool       // it is to be executed again
 	todo   chan *task
 
+	receipted uint64 // receipts of a sink so far
+
 	tally
 	why   []string          // it could not be executed again, once each
 	count map[string]uint64 // transitions, by why
