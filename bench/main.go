@@ -32,6 +32,7 @@ var benchmarks = []benchmark{
 	{"b1", "append: records into a log, against the bare writes and against other logs", runAppend},
 	{"b2", "chain: records through 1, 3 and 10 stages, against encoding them", runChains},
 	{"b3", "latency: paced records through three stages, against fdatasync", runLatency},
+	{"b4", "effects: an action that does nothing, one and 64 in flight, and after a long history", runEffects},
 	{"b6", "recovery: kill -9 after histories of different length", runRecovery},
 	{"b8", "steady: memory and allocations over a long run", runSteady},
 	{"b9", "idle: a hundred stages with nothing to do", runIdle},

@@ -41,8 +41,10 @@ type performer struct {
 	parked  int
 	dormant int // suspended
 
-	running  int           // executions
-	settling []journal.LSN // of slots: what must be durable before they are free
+	running  int             // executions
+	resting  int             // goroutines that wait for one
+	jobs     chan *execution // the stage sends to a resting goroutine and closes it at the end; capacity of all slots so that it never waits
+	settling []journal.LSN   // of slots: what must be durable before they are free
 	group    sync.WaitGroup
 	gone     chan struct{} // closed by the stage when it answers no execution any more
 
@@ -58,6 +60,7 @@ func newPerformer(s *stage, at *recovery.Stage) *performer {
 	}
 	s.before = true
 	w.tune.Concurrency, w.tune.MaxOpen = max(w.tune.Concurrency, 1), max(w.tune.MaxOpen, 1)
+	w.jobs = make(chan *execution, w.tune.Concurrency)
 	if at != nil {
 		w.fx.resume(at)
 		s.open.Store(int64(len(at.Open)))
@@ -88,6 +91,7 @@ func (w *performer) busy() bool {
 func (w *performer) handle(m message) error {
 	switch m.kind {
 	case performed:
+		w.resting++
 		w.came(m.exec)
 	case recording:
 		w.moves = append(w.moves, m.move)
@@ -150,6 +154,7 @@ func (w *performer) cut() bool {
 func (w *performer) leave() {
 	w.refuse(errEnded)
 	close(w.gone)
+	close(w.jobs)
 	left := make(chan struct{})
 	go func() { // an execution that never returns keeps it
 		w.group.Wait()
@@ -215,10 +220,25 @@ func (w *performer) start() (did bool, err error) {
 		if ok, err := w.dares(t); err != nil {
 			return true, err
 		} else if ok {
-			w.group.Go(newExecution(w, t).run)
+			w.execute(newExecution(w, t))
 		}
 	}
 	return did, nil
+}
+
+// execute hands x to a goroutine that has executed another, whose stack has the
+// size that it takes, or else to a new one.
+func (w *performer) execute(x *execution) {
+	if w.resting > 0 {
+		w.resting--
+		w.jobs <- x
+		return
+	}
+	w.group.Go(func() {
+		for ok := true; ok; x, ok = <-w.jobs {
+			x.run()
+		}
+	})
 }
 
 // dares reports whether t may be executed: a careful stage puts on record that it
