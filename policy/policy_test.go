@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/effect"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/policy"
 )
@@ -25,12 +26,12 @@ func TestRetry(t *testing.T) {
 	for _, tt := range tests {
 		var source plan.SourceSettings
 		var sink plan.SinkSettings
-		var effect plan.EffectSettings
+		var perform plan.EffectSettings
 		tt.in.ApplySource(&source)
 		tt.in.ApplySink(&sink)
-		tt.in.ApplyEffect(&effect)
-		got := []*plan.Retry{source.Guards.Retry, sink.Guards.Retry, effect.Guards.Retry}
-		if diff := cmp.Diff([]*plan.Retry{tt.want, tt.want, tt.want}, got); diff != "" || len(source.Faults)+len(sink.Faults)+len(effect.Faults) > 0 {
+		tt.in.ApplyEffect(&perform)
+		got := []*plan.Retry{source.Guards.Retry, sink.Guards.Retry, perform.Guards.Retry}
+		if diff := cmp.Diff([]*plan.Retry{tt.want, tt.want, tt.want}, got); diff != "" || len(source.Faults)+len(sink.Faults)+len(perform.Faults) > 0 {
 			t.Errorf("%+v: faults %q, guards (-want +got):\n%s", tt.in, source.Faults, diff)
 		}
 	}
@@ -57,6 +58,35 @@ func TestRate(t *testing.T) {
 			t.Errorf("%+v: faults %q, want one", bad, s.Faults)
 		}
 	}
+}
+
+// Policies of an effect act in one order, however they are given; the graph shows
+// them in that order.
+func Example_effect() {
+	authorize := effect.Idempotent("card.authorize.v1", func(context.Context, string) (string, error) { return "yes", nil })
+	def := weir.Define("shop", func(f *weir.Flow) {
+		orders := weir.From(f, "orders", weir.Slice([]string{"a"}))
+		done, failed := weir.Perform(orders, "authorize", authorize,
+			policy.Timeout(2*time.Second), policy.Rate{PerSecond: 50, Name: "gateway"},
+			policy.Breaker{Failures: 5, Name: "gateway"}, policy.Retry{Max: 3})
+		weir.Each(done, "ship", ship)
+		weir.Each(failed, "review", func(context.Context, weir.Failed[string]) error { return nil })
+	})
+	g, err := def.Graph(nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for s := range g.Stages() {
+		for _, p := range s.Policies {
+			fmt.Println(s.Name, p)
+		}
+	}
+	// Output:
+	// authorize retry(3, 100ms ×2)
+	// authorize breaker(5 in a row, open 30s, probes 1, shared as gateway)
+	// authorize rate(50/s, burst 1, shared as gateway)
+	// authorize timeout(2s)
 }
 
 // Policies are shown with the stage that has them.

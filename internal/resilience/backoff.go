@@ -66,7 +66,7 @@ func Draw(key string, made int) float64 {
 // service's wish, or until a breaker lets calls out again. Zero means that it does
 // not ask.
 func After(err error, now time.Time) time.Duration {
-	if rejected, ok := errors.AsType[*RejectedError](err); ok && !rejected.Until.IsZero() {
+	if rejected, ok := errors.AsType[*RejectedError](err); ok {
 		return max(rejected.Until.Sub(now), 0)
 	}
 	if refused, ok := errors.AsType[*plan.RefusedError](err); ok {

@@ -102,7 +102,6 @@ func TestAfter(t *testing.T) {
 		{fmt.Errorf("call: %w", &plan.RefusedError{Err: errBroken, After: time.Second}), time.Second},
 		{&resilience.RejectedError{Until: now.Add(time.Minute)}, time.Minute},
 		{&resilience.RejectedError{Until: now.Add(-time.Minute)}, 0},
-		{&resilience.RejectedError{}, 0},
 	} {
 		if got := resilience.After(tt.err, now); got != tt.want {
 			t.Errorf("After(%v) = %v, want %v", tt.err, got, tt.want)

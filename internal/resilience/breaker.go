@@ -15,13 +15,10 @@ import (
 type RejectedError struct {
 	Breaker string    // its name, or the effect's
 	Why     string    // it opened, for people
-	Until   time.Time // no call is let out before; zero means until the probes under way have ended
+	Until   time.Time // no call is let out before
 }
 
 func (e *RejectedError) Error() string {
-	if e.Until.IsZero() {
-		return fmt.Sprintf("breaker %s waits for its probes: it opened after %s", e.Breaker, e.Why)
-	}
 	return fmt.Sprintf("breaker %s is open until %s: %s", e.Breaker, e.Until.UTC().Format("2006-01-02T15:04:05.000Z"), e.Why)
 }
 
@@ -43,7 +40,7 @@ type phase uint8
 const (
 	closed   phase = iota // calls go out and are counted
 	open                  // none goes out before until
-	halfOpen              // as many as there are probes go out
+	halfOpen              // as many as there are probes go out; others wait for what comes of them
 )
 
 // A breaker stops calls to a service that fails.
@@ -59,9 +56,10 @@ type breaker struct {
 	name   string
 	policy plan.Breaker
 
-	mu    sync.Mutex
-	state breakerState
-	past  []attempt // what was recorded by all that share it; see restore
+	mu      sync.Mutex
+	state   breakerState
+	changed chan struct{} // closed when who waits for probes shall ask again; nil if nobody waits
+	past    []attempt     // what was recorded by all that share it; see restore
 }
 
 // breakerState is what a breaker knows.
@@ -72,7 +70,7 @@ type breakerState struct {
 	row     int       // failures one after the other
 	latest  window
 	until   time.Time // open
-	why     string    // open and half open
+	why     string    // open
 	probing int       // half open: under way
 	passed  int       // half open: that worked
 }
@@ -81,25 +79,28 @@ func newBreaker(p *plan.Breaker, name string) *breaker {
 	return &breaker{name: name, policy: *p, state: breakerState{latest: newWindow(p)}}
 }
 
-// refuses returns why a call at now would not be let out. It changes nothing, so
-// that nobody waits in a queue to be refused at its end.
-func (b *breaker) refuses(now time.Time) error {
+// ask says what would become of a call at now: it may go on, it is refused, or it
+// waits and asks again when changed is closed. It changes nothing, so that nobody
+// waits in a queue to be refused at its end.
+func (b *breaker) ask(now time.Time) (changed <-chan struct{}, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := &b.state; s.phase == open && now.Before(s.until) || s.phase == halfOpen && s.probing+s.passed >= b.policy.Probes {
-		return b.rejection(s)
+	if s := &b.state; s.phase == open && now.Before(s.until) || s.phase == halfOpen && !b.probes(s) {
+		return b.refusal()
 	}
-	return nil
+	return nil, nil
 }
 
-// admit lets a call out, which then must be ended with the round it belongs to.
-func (b *breaker) admit(now time.Time) (round uint64, err error) {
+// admit lets a call out, which then must be ended with the round it belongs to; if
+// not, it says the same as ask.
+func (b *breaker) admit(now time.Time) (round uint64, changed <-chan struct{}, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.step(&b.state, now) {
-		return 0, b.rejection(&b.state)
+		changed, err = b.refusal()
+		return 0, changed, err
 	}
-	return b.state.round, nil
+	return b.state.round, nil, nil
 }
 
 // end takes in what became of a call that was let out.
@@ -107,15 +108,28 @@ func (b *breaker) end(now time.Time, round uint64, v verdict, took time.Duration
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.count(&b.state, now, round, v, took)
+	b.wake()
 }
 
-func (b *breaker) rejection(s *breakerState) error {
-	r := &RejectedError{Breaker: b.name, Why: s.why}
-	if s.phase == open {
-		r.Until = s.until
+func (b *breaker) refusal() (changed <-chan struct{}, err error) {
+	if s := &b.state; s.phase == open {
+		return nil, &RejectedError{Breaker: b.name, Why: s.why, Until: s.until}
 	}
-	return r
+	if b.changed == nil {
+		b.changed = make(chan struct{})
+	}
+	return b.changed, nil
 }
+
+func (b *breaker) wake() {
+	if b.changed != nil {
+		close(b.changed)
+		b.changed = nil
+	}
+}
+
+// probes reports whether a half-open breaker wants one more probe.
+func (b *breaker) probes(s *breakerState) bool { return s.probing+s.passed < b.policy.Probes }
 
 // step reports whether a call at now goes out, and goes on from open if it does.
 func (b *breaker) step(s *breakerState, now time.Time) bool {
@@ -128,7 +142,7 @@ func (b *breaker) step(s *breakerState, now time.Time) bool {
 		s.turn(halfOpen)
 		s.probing, s.passed = 0, 0
 	case halfOpen:
-		if s.probing+s.passed >= b.policy.Probes {
+		if !b.probes(s) {
 			return false
 		}
 	default:

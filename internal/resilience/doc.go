@@ -21,19 +21,23 @@
 //
 // From the outside in, whatever the order in which they are declared:
 //
-//		fallback > retry > breaker > bulkhead > rate > timeout > hedge
+//	fallback > retry > breaker > bulkhead > rate > timeout > hedge
 //
-//	  - fallback answers for all that is within, once nothing is left to try;
-//	  - retry makes attempts, each of which passes everything below it anew, so that
-//	    a breaker sees every failure and a retry takes its place in every queue;
-//	  - the breaker refuses before anything is waited for, and is asked once more when the
-//	    waiting is over, because it may have opened meanwhile;
-//	  - the bulkhead comes before the rate, so that a call leaves the moment it has its
-//	    token: no more calls leave in a second than the rate says, even if many
-//	    places become free at once;
-//	  - the timeout bounds one attempt and not its waiting in queues;
-//	  - a hedge is part of one attempt: its calls share the timeout, the breaker sees one
-//	    result. A further call needs a free place and a token at once, or is not made.
+// Why in this order:
+//
+//   - fallback answers for all that is within, once nothing is left to try;
+//   - retry makes attempts, each of which passes everything below it anew, so that
+//     a breaker sees every failure and a retry takes its place in every queue;
+//   - the breaker refuses before anything is waited for, and is asked once more
+//     when the waiting is over, because it may have opened meanwhile; while its
+//     probes are under way, calls wait for what comes of them;
+//   - the bulkhead comes before the rate, so that a call leaves the moment it has
+//     its token: no more calls leave in a second than the rate says, even if many
+//     places become free at once;
+//   - the timeout bounds one attempt and not its waiting in queues;
+//   - a hedge is part of one attempt: its calls share the timeout, and the breaker
+//     sees one result. A further call takes a place and a token that are free, or is
+//     not made.
 //
 // # Time
 //

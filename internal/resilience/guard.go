@@ -81,34 +81,65 @@ type Guard struct {
 // Enter waits until a call may be made and lets it out. An error while ctx is
 // alive is a [RejectedError]: the call must not be made. Otherwise leave must be
 // called, once, with what the call ended with (ErrCut if it was not made) and how
-// long it took. ctx ends when
-// the call is to be cut short, in which case its failure counts for nothing; it
-// is not the one that bounds the attempt.
+// long it took. ctx ends when the call is to be cut short, in which case its failure
+// counts for nothing; it is not the one that bounds the attempt.
 func (g *Guard) Enter(ctx context.Context) (leave func(err error, took time.Duration), err error) {
-	if g.breaker != nil {
-		if err := g.breaker.refuses(g.set.now()); err != nil {
+	if g.breaker == nil {
+		if err := g.queue(ctx); err != nil {
+			return nil, err
+		}
+		return func(error, time.Duration) { g.bulkhead.leave() }, nil
+	}
+	for {
+		if g.bulkhead != nil || g.bucket != nil {
+			if changed, err := g.breaker.ask(g.set.now()); err != nil {
+				return nil, err
+			} else if changed != nil {
+				if err := await(ctx, changed); err != nil {
+					return nil, err
+				}
+				continue
+			}
+		}
+		if err := g.queue(ctx); err != nil {
+			return nil, err
+		}
+		round, changed, err := g.breaker.admit(g.set.now())
+		if err == nil && changed == nil {
+			return func(err error, took time.Duration) {
+				g.breaker.end(g.set.now(), round, judgeEnd(ctx, err, g.counts), took)
+				g.bulkhead.leave()
+			}, nil
+		}
+		g.bulkhead.leave()
+		if err == nil {
+			err = await(ctx, changed)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
+}
+
+// queue waits for a place and a token.
+func (g *Guard) queue(ctx context.Context) error {
 	if err := g.bulkhead.enter(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := g.bucket.wait(ctx, g.set.now, 1); err != nil {
 		g.bulkhead.leave()
-		return nil, err
+		return err
 	}
-	if g.breaker == nil {
-		return func(error, time.Duration) { g.bulkhead.leave() }, nil
+	return nil
+}
+
+func await(ctx context.Context, changed <-chan struct{}) error {
+	select {
+	case <-changed:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	round, err := g.breaker.admit(g.set.now())
-	if err != nil {
-		g.bulkhead.leave()
-		return nil, err
-	}
-	return func(err error, took time.Duration) {
-		g.breaker.end(g.set.now(), round, judgeEnd(ctx, err, g.counts), took)
-		g.bulkhead.leave()
-	}, nil
 }
 
 // Take waits for the tokens of n records that a source read or a sink delivers,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
@@ -63,26 +64,56 @@ func TestRejectionSaysWhy(t *testing.T) {
 	}
 }
 
+// While probes are under way other calls wait for what comes of them, and do not
+// use up their attempts.
 func TestProbes(t *testing.T) {
-	c := newClock()
-	g := resilience.NewSet(c.now, nil).Guard("e", plan.Guards{Breaker: &plan.Breaker{Failures: 1, OpenFor: time.Second, Probes: 2}})
-	enter(t, g)(errBroken, 0)
-	c.add(time.Second)
-	one, two := enter(t, g), enter(t, g)
-	_, err := g.Enter(t.Context())
-	if want := "breaker e waits for its probes: it opened after 1 failures in a row"; err == nil || err.Error() != want {
-		t.Errorf("a third probe: %v, want %s", err, want)
-	}
-	one(nil, 0)
-	two(errBroken, 0)
-	if _, err = g.Enter(t.Context()); err == nil {
-		t.Error("a probe failed, and the breaker is not open")
-	}
-	c.add(time.Second)
-	enter(t, g)(nil, 0)
-	enter(t, g)(nil, 0)
-	for range 3 { // closed: any number at once
-		enter(t, g)
+	for _, tt := range []struct {
+		name string
+		p    plan.Guards
+	}{
+		{"breaker alone", plan.Guards{}},
+		{"before a queue", plan.Guards{Bulkhead: &plan.Bulkhead{Max: 100}}},
+		{"in a queue", plan.Guards{Rate: &plan.Rate{PerSecond: 100, Burst: 1}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tt.p.Breaker = &plan.Breaker{Failures: 1, OpenFor: time.Second, Probes: 2}
+				g := guard(tt.p)
+				// round has five calls come when the breaker is half open, lets the probes end with
+				// err, and returns how many went out and how many were refused.
+				round := func(err error) (out, refused int32) {
+					var o, r atomic.Int32
+					var wg sync.WaitGroup
+					for range 5 {
+						wg.Go(func() {
+							leave, refusal := g.Enter(t.Context())
+							if refusal != nil {
+								r.Add(1)
+								return
+							}
+							o.Add(1)
+							time.Sleep(100 * time.Millisecond)
+							leave(err, 0)
+						})
+					}
+					time.Sleep(99 * time.Millisecond)
+					if o.Load() != 2 || r.Load() != 0 {
+						t.Errorf("%d calls are out as probes, %d are refused; want 2, 0", o.Load(), r.Load())
+					}
+					wg.Wait()
+					return o.Load(), r.Load()
+				}
+				enter(t, g)(errBroken, 0)
+				time.Sleep(time.Second)
+				if out, refused := round(errBroken); out != 2 || refused != 3 {
+					t.Errorf("the probes failed, %d calls went out and %d were refused; want 2, 3", out, refused)
+				}
+				time.Sleep(time.Second)
+				if out, refused := round(nil); out != 5 || refused != 0 {
+					t.Errorf("the probes worked, %d calls went out and %d were refused; want 5, 0", out, refused)
+				}
+			})
+		})
 	}
 }
 
@@ -260,6 +291,22 @@ func TestSpare(t *testing.T) {
 	}
 }
 
+// Records take their tokens at once, however many they are.
+func TestTake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := guard(plan.Guards{Rate: &plan.Rate{PerSecond: 10, Burst: 4}})
+		for _, tt := range []struct {
+			n    int
+			want time.Duration
+		}{{4, 0}, {0, 0}, {10, time.Second}, {1, 100 * time.Millisecond}} {
+			at := time.Now()
+			if g.Take(t.Context(), tt.n); time.Since(at).Round(time.Millisecond) != tt.want {
+				t.Errorf("Take(%d) waited %v, want %v", tt.n, time.Since(at), tt.want)
+			}
+		}
+	})
+}
+
 func TestSharedByName(t *testing.T) {
 	set := resilience.NewSet(newClock().now, nil)
 	p := func(name string) plan.Guards {
@@ -272,4 +319,74 @@ func TestSharedByName(t *testing.T) {
 		t.Error("b shares a's breaker, which is open, and its call is let out")
 	}
 	enter(t, other)(nil, 0)
+}
+
+// Whatever ends the waiting of calls, their places and tokens come back, and
+// nobody is left behind (the bubble would not end).
+func TestNothingLeaks(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		places, burst := rapid.IntRange(1, 4).Draw(rt, "places"), rapid.IntRange(4, 6).Draw(rt, "burst")
+		p := plan.Guards{
+			Breaker:  &plan.Breaker{Failures: rapid.IntRange(1, 3).Draw(rt, "failures"), OpenFor: time.Second, Probes: rapid.IntRange(1, 3).Draw(rt, "probes")},
+			Bulkhead: &plan.Bulkhead{Max: places},
+			Rate:     &plan.Rate{PerSecond: 2, Burst: burst},
+		}
+		type call struct {
+			comes, stays, gone time.Duration
+			err                error
+		}
+		ms := func(name string, most int) time.Duration {
+			return time.Duration(rapid.IntRange(0, most).Draw(rt, name)) * time.Millisecond
+		}
+		var calls []call
+		for range rapid.IntRange(1, 30).Draw(rt, "calls") {
+			calls = append(calls, call{
+				ms("comes", 10_000), ms("stays", 2000), ms("gone", 3000),
+				rapid.SampledFrom([]error{nil, nil, errBroken, resilience.ErrCut}).Draw(rt, "err"),
+			})
+		}
+		free := 0
+		synctest.Test(t, func(t *testing.T) {
+			g := guard(p)
+			var wg sync.WaitGroup
+			for _, c := range calls {
+				wg.Go(func() {
+					time.Sleep(c.comes)
+					ctx, cancel := context.WithTimeout(t.Context(), c.gone)
+					defer cancel()
+					if leave, err := g.Enter(ctx); err == nil {
+						time.Sleep(c.stays)
+						leave(c.err, c.stays)
+					}
+				})
+			}
+			wg.Wait()
+			time.Sleep(time.Minute)
+			for range places + 1 {
+				if _, ok := g.Spare(); ok {
+					free++
+				}
+			}
+		})
+		if free != places {
+			rt.Fatalf("%d of %d places are free", free, places)
+		}
+	})
+}
+
+func BenchmarkGuard(b *testing.B) {
+	g := guard(plan.Guards{
+		Breaker:  &plan.Breaker{Failures: 5, Ratio: 0.5, Window: 100, Least: 10, OpenFor: time.Second, Probes: 1},
+		Bulkhead: &plan.Bulkhead{Max: 64},
+		Rate:     &plan.Rate{PerSecond: 1e12, Burst: 1e9},
+	})
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		leave, err := g.Enter(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		leave(nil, time.Millisecond)
+	}
 }

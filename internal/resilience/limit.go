@@ -3,6 +3,7 @@ package resilience
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -15,14 +16,15 @@ import (
 type bucket struct {
 	policy plan.Rate
 
-	mu     sync.Mutex
-	tokens *rate.Limiter // guarded so that restore can put another in its place
-	past   []attempt     // what was recorded by all that share it
+	tokens atomic.Pointer[rate.Limiter] // restore puts another in its place
+
+	mu   sync.Mutex
+	past []attempt // what was recorded by all that share it
 }
 
 func newBucket(p *plan.Rate) *bucket {
 	b := &bucket{policy: *p}
-	b.tokens = b.full()
+	b.tokens.Store(b.full())
 	return b
 }
 
@@ -32,11 +34,10 @@ func (b *bucket) full() *rate.Limiter {
 
 // take reserves n tokens and returns how long they take to come.
 func (b *bucket) take(now time.Time, n int) (wait time.Duration, last *rate.Reservation) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	tokens := b.tokens.Load()
 	for n > 0 {
-		part := min(n, b.tokens.Burst())
-		last = b.tokens.ReserveN(now, part)
+		part := min(n, tokens.Burst())
+		last = tokens.ReserveN(now, part)
 		wait = last.DelayFrom(now)
 		n -= part
 	}
@@ -48,9 +49,7 @@ func (b *bucket) spare(now time.Time) bool {
 	if b == nil {
 		return true
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.tokens.AllowN(now, 1)
+	return b.tokens.Load().AllowN(now, 1)
 }
 
 // wait returns when n tokens were taken, at once if ctx is done; then the last part

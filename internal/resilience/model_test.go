@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -147,9 +148,49 @@ func drawBreaker(t *rapid.T) *plan.Breaker {
 	return p
 }
 
+// An entered is what became of a call that wanted to go out: it did, was refused,
+// or waits, and then is told to end.
+type entered struct {
+	leave  func(error, time.Duration)
+	err    error
+	waited bool
+}
+
+// try has a call enter, within a bubble.
+func try(ctx context.Context, g *resilience.Guard) (e entered) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.leave, e.err = g.Enter(ctx)
+	}()
+	synctest.Wait()
+	select {
+	case <-done:
+	default:
+		e.waited = true
+		cancel(errGone)
+		<-done
+	}
+	if e.err != nil {
+		cancel(nil)
+		return e
+	}
+	leave := e.leave
+	e.leave = func(err error, took time.Duration) {
+		leave(err, took)
+		cancel(nil)
+	}
+	return e
+}
+
+var errGone = errors.New("not waiting any more")
+
 // Whatever is called when, a breaker lets out what the model lets out.
-func TestBreakerModel(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+func TestBreakerModel(t *testing.T) { synctest.Test(t, breakerModel) }
+
+func breakerModel(t *testing.T) {
+	rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) { // a bubble has no deadline to ask for
 		p := drawBreaker(t)
 		c := newClock()
 		g := resilience.NewSet(c.now, nil).Guard("e", plan.Guards{Breaker: p})
@@ -165,20 +206,26 @@ func TestBreakerModel(t *testing.T) {
 			"time": func(t *rapid.T) { c.add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "ms")) * time.Millisecond) },
 			"enter": func(t *rapid.T) {
 				ctx, cancel := context.WithCancel(t.Context())
-				leave, err := g.Enter(ctx)
+				got := try(ctx, g)
 				round, out := m.enter(c.t)
-				if (err == nil) != out {
-					t.Fatalf("Enter: %v; the model says %v", err, out)
+				if out != (got.err == nil) || got.waited != (!out && m.half) {
+					t.Fatalf("Enter: %+v; the model is %+v", got, m)
 				}
-				if err != nil {
+				if !out {
 					cancel()
-					rejected, ok := errors.AsType[*resilience.RejectedError](err)
-					if !ok || m.open && !rejected.Until.Equal(m.until) || m.half && !rejected.Until.IsZero() || rejected.Why == "" {
-						t.Fatalf("rejected with %#v, want until %v", err, m.until)
+					if got.waited {
+						if !errors.Is(got.err, errGone) {
+							t.Fatalf("who waited is told %v", got.err)
+						}
+						return
+					}
+					rejected, ok := errors.AsType[*resilience.RejectedError](got.err)
+					if !ok || !rejected.Until.Equal(m.until) || rejected.Why == "" {
+						t.Fatalf("rejected with %#v, want until %v", got.err, m.until)
 					}
 					return
 				}
-				under = append(under, call{leave, cancel, round, c.t})
+				under = append(under, call{got.leave, cancel, round, c.t})
 			},
 			"leave": func(t *rapid.T) {
 				if len(under) == 0 {
@@ -226,8 +273,10 @@ func entryOf(effect, key string, at time.Time, took time.Duration, err error) pl
 
 // A guard restored from what is on record lets out what the one that lived lets
 // out, then and later.
-func TestRestoredBreakerIsTheOneThatLived(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+func TestRestoredBreakerIsTheOneThatLived(t *testing.T) { synctest.Test(t, restoredBreaker) }
+
+func restoredBreaker(t *testing.T) {
+	rapid.Check(struct{ rapid.TB }{t}, func(t *rapid.T) { // a bubble has no deadline to ask for
 		p := drawBreaker(t)
 		c := newClock()
 		guards := plan.Guards{Breaker: p}
@@ -251,8 +300,8 @@ func TestRestoredBreakerIsTheOneThatLived(t *testing.T) {
 				if !errors.Is(end.err, resilience.ErrCut) {
 					recorded = append(recorded, entryOf("e", "", c.t, took, end.err))
 				}
-			} else if leave, err := lived.Enter(ctx); err == nil {
-				under = append(under, call{leave, c.t})
+			} else if got := try(ctx, lived); got.err == nil {
+				under = append(under, call{got.leave, c.t})
 			}
 		}
 		stop() // what was under way is cut off and not on record
@@ -265,17 +314,16 @@ func TestRestoredBreakerIsTheOneThatLived(t *testing.T) {
 
 		for i := range 30 {
 			c.add(time.Duration(rapid.IntRange(1, 2500).Draw(t, "ms")) * time.Millisecond)
-			a, errA := lived.Enter(t.Context())
-			b, errB := restored.Enter(t.Context())
-			if (errA == nil) != (errB == nil) || errA != nil && errA.Error() != errB.Error() {
-				t.Fatalf("call %d after the resume: %v, restored %v", i, errA, errB)
+			a, b := try(t.Context(), lived), try(t.Context(), restored)
+			if a.waited || b.waited || (a.err == nil) != (b.err == nil) || a.err != nil && a.err.Error() != b.err.Error() {
+				t.Fatalf("call %d after the resume: %+v, restored %+v", i, a, b)
 			}
-			if errA == nil {
+			if a.err == nil {
 				end := rapid.SampledFrom(endings).Draw(t, "ending")
 				took := time.Duration(rapid.IntRange(0, 3).Draw(t, "s")) * time.Second
 				c.add(took)
-				a(end.err, took)
-				b(end.err, took)
+				a.leave(end.err, took)
+				b.leave(end.err, took)
 			}
 		}
 	})

@@ -25,12 +25,19 @@ type attempt struct {
 // The breaker's Counts is asked about errors made of what is on record: kind,
 // text, and whether the failure was permanent.
 func (g *Guard) Restore(entries []plan.Entry) {
+	now := g.set.now()
 	past := g.attempts(entries)
+	for i := range past { // the clock may have been put back since
+		a := &past[i]
+		if ahead := a.ended.Sub(now); ahead > 0 {
+			a.began, a.ended = a.began.Add(-ahead), now
+		}
+	}
 	if g.breaker != nil {
 		g.breaker.restore(past)
 	}
 	if g.bucket != nil {
-		g.bucket.restore(past, g.set.now())
+		g.bucket.restore(past, now)
 	}
 }
 
@@ -62,7 +69,7 @@ func (g *Guard) attempts(entries []plan.Entry) []attempt {
 			if !made {
 				continue
 			}
-			a := attempt{began: e.At.Add(-e.Took), ended: e.At, verdict: v}
+			a := attempt{began: e.At.Add(-max(e.Took, 0)), ended: e.At, verdict: v}
 			if at, ok := began[k]; ok {
 				all[at] = a
 				delete(began, k)
@@ -135,6 +142,7 @@ func (b *breaker) restore(past []attempt) {
 	}
 	if b.state.phase != open || s.phase == open && s.until.After(b.state.until) {
 		b.state = s
+		b.wake()
 	}
 }
 
@@ -149,8 +157,8 @@ func (b *bucket) restore(past []attempt, now time.Time) {
 		tokens.ReserveN(a.began, 1)
 	}
 	// What this process took already stays taken.
-	for more := int(tokens.TokensAt(now) - b.tokens.TokensAt(now)); more > 0; more-- {
+	for more := int(tokens.TokensAt(now) - b.tokens.Load().TokensAt(now)); more > 0; more-- {
 		tokens.ReserveN(now, 1)
 	}
-	b.tokens = tokens
+	b.tokens.Store(tokens)
 }

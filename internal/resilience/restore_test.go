@@ -32,10 +32,28 @@ func TestRestoreOpen(t *testing.T) {
 	}
 	c.add(time.Millisecond)
 	leave := enter(t, g)
-	if _, err := g.Enter(t.Context()); err == nil {
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := g.Enter(gone); err == nil {
 		t.Error("a second probe is let out")
 	}
 	leave(nil, 0)
+	enter(t, g)(nil, 0)
+}
+
+// The clock may have been put back: nothing is open for longer than the policy says.
+func TestRestoreFromTheFuture(t *testing.T) {
+	c := newClock()
+	g := resilience.NewSet(c.now, nil).Guard("e", plan.Guards{
+		Breaker: &plan.Breaker{Failures: 1, OpenFor: time.Minute, Probes: 1},
+		Rate:    &plan.Rate{PerSecond: 1, Burst: 1},
+	})
+	g.Restore([]plan.Entry{entryOf("e", "", c.t.AddDate(1, 0, 0), time.Second, errBroken), entryOf("e", "", c.t, -time.Hour, errBroken)})
+	_, err := g.Enter(t.Context())
+	if after := resilience.After(err, c.t); after != time.Minute {
+		t.Errorf("a failure a year ahead: %v, want to be open for a minute", err)
+	}
+	c.add(time.Minute)
 	enter(t, g)(nil, 0)
 }
 
