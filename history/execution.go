@@ -1,14 +1,15 @@
 package history
 
 import (
+	"cmp"
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
+	"github.com/weirflow/weir/topology"
 )
 
 // An execution folds what is on record about one input into calls.
@@ -56,6 +57,11 @@ func (x *execution) concerned() *Call {
 	for _, c := range slices.Backward(x.calls) {
 		if !c.Ended() {
 			return c
+		}
+	}
+	if g := x.run.graph; g != nil {
+		if s, ok := g.Stage(x.stage); ok && s.Kind == topology.Effect {
+			return x.step("") // there is one call, and its beginning is not kept
 		}
 	}
 	return x.add(&Call{Kind: KindExecution})
@@ -200,47 +206,62 @@ func (r *Run) value(p plan.Payload) json.RawMessage {
 	return quoted
 }
 
-// facts collects what is on record about the calls that a record follows from.
+// facts collects what is on record about the calls that a record follows from. The
+// record names the input, decisions about it, and the last that is on record.
 type facts struct {
 	*tracer
-	stage string
-	of    []*execution // by input
+	stage  string
+	inputs []event.Ref
+	seqs   []uint64 // of the stage's fx port
 }
 
-// add takes record seq of the stage's fx port; one that is not kept is left out.
-func (f *facts) add(seq uint64) error {
-	ref := event.Ref{Stage: f.stage, Port: journal.PortFx, Seq: seq}
-	p, rec, out, err := f.place(ref)
-	if _, gone := errors.AsType[*NotFoundError](err); gone {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	at := entry{seq: seq, rec: rec, out: out, p: p, name: ref.Journal()}
-	fact, err := fxEntry(at)
-	if err != nil {
-		return err
-	}
-	input, ok := aboutWhich(at)
-	if !ok {
-		return nil
-	}
-	i := slices.IndexFunc(f.of, func(x *execution) bool { return x.input == input })
-	if i < 0 {
-		i = len(f.of)
-		f.of = append(f.of, f.run.execution(f.stage, input))
-	}
-	f.of[i].take(seq, &fact, f.run.code(p))
-	return nil
-}
+// factsBack is how many records of an fx port are looked through for what was
+// recorded before each of those that an output names.
+const factsBack = 1000
 
-func (f *facts) calls() (all []Call) {
-	for _, x := range f.of {
+// calls returns the calls, with what is on record of them as far back as is looked.
+func (f *facts) calls() (all []Call, _ error) {
+	name := f.stage + "." + journal.PortFx
+	next := uint64(1)
+	if kept := f.run.manifest.Kept; kept != nil {
+		next = max(next, kept.Journals[name])
+	}
+	var of []*execution
+	slices.Sort(f.seqs)
+	for _, seq := range f.seqs {
+		var failed error
+		err := f.run.each(f.ctx, name, max(next, seq-min(seq, factsBack)), seq, func(e entry) bool {
+			input, ok := aboutWhich(e)
+			if !ok || !slices.Contains(f.inputs, input) {
+				return true
+			}
+			var fact plan.Entry
+			if fact, failed = fxEntry(e); failed == nil {
+				f.about(&of, input).take(e.seq, &fact, f.run.code(e.p))
+			}
+			return failed == nil
+		})
+		if err := cmp.Or(err, failed); err != nil {
+			return nil, err
+		}
+		next = max(next, seq+1)
+	}
+	for _, x := range of {
 		x.each(func(c *Call) bool {
 			all = append(all, *c)
 			return true
 		})
 	}
-	return all
+	return all, nil
+}
+
+// about returns the execution of an input among those in of, and adds one if there
+// is none.
+func (f *facts) about(of *[]*execution, input event.Ref) *execution {
+	i := slices.IndexFunc(*of, func(x *execution) bool { return x.input == input })
+	if i < 0 {
+		i = len(*of)
+		*of = append(*of, f.run.execution(f.stage, input))
+	}
+	return (*of)[i]
 }

@@ -192,16 +192,18 @@ func (w *tracer) explain(ref event.Ref, depth int) (*Explanation, error) {
 		}
 		name := out.Journals[ref.Journal]
 		if name == p.Stage+"."+journal.PortFx {
-			err = facts.add(ref.Seq)
-		} else {
-			err = refs.add(name, ref.Seq)
+			facts.seqs = append(facts.seqs, ref.Seq)
+			continue
 		}
-		if err != nil {
+		facts.inputs = append(facts.inputs, refOf(name, ref.Seq))
+		if err := refs.add(name, ref.Seq); err != nil {
 			return nil, err
 		}
 	}
 	x.Causes = append(x.Causes, refs.causes()...)
-	x.Calls = facts.calls()
+	if x.Calls, err = facts.calls(); err != nil {
+		return nil, err
+	}
 	more, err := w.special(p, x, rec, out, items, depth)
 	x.Causes = append(x.Causes, more...)
 	return x, err
