@@ -30,6 +30,7 @@ func TestMain(m *testing.M) {
 		"shop":   func() { os.Exit(shop()) },
 		"charge": func() { os.Exit(charge()) },
 		"hold":   func() { os.Exit(hold()) },
+		"till":   func() { os.Exit(till()) },
 	})
 }
 
