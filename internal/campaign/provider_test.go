@@ -98,6 +98,12 @@ func (p *provider) ask(name string) func(context.Context, effect.Call, money) (r
 	}
 }
 
+func (p *provider) happened(name string, input int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.done[fmt.Sprint(name, " ", input)] > 0
+}
+
 // judge says what is wrong with the calls that were made, in words. settled is in
 // which epoch the final outcome of an input was recorded, undone how often it is on
 // record that an attempt did not happen, both by effect and input.
