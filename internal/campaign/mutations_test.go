@@ -69,6 +69,31 @@ var mutations = []mutation{
 		"./internal/campaign", "TestCrashEverywhere",
 	},
 	{
+		"calls leave before what they follow from is durable", "internal/engine/execution.go",
+		"x.refused = x.w.s.run.c.Log.Await(ctx, x.must)", "x.refused = nil",
+		"./internal/campaign ./internal/engine", "TestEffectsCrashEverywhere|Slots",
+	},
+	{
+		"a slot is free before its outcome is durable", "internal/engine/round.go",
+		"w.settling = append(w.settling, t.must) // no slot before that is durable", "_ = t",
+		"./internal/engine", "Slots",
+	},
+	{
+		"the next of a key does not wait for the one before", "internal/engine/task.go",
+		"next.must = max(next.must, t.must)", "_ = t",
+		"./internal/engine", "Slots",
+	},
+	{
+		"snapshots hold no open work", "internal/engine/task.go",
+		"at.Open = append(at.Open, o)", "_ = o",
+		"./internal/campaign ./internal/engine", "TestEffectsCrashEverywhere|OpenWork",
+	},
+	{
+		"open work forgets what was recorded", "internal/engine/round.go",
+		"s.t.Open = append(s.t.Open, journal.OpenWork{Op: journal.OpenUpdate, ID: m.t.in.ID, Data: data})", "_ = data",
+		"./internal/campaign ./internal/engine", "TestEffectsCrashEverywhere|DeathAtEveryTransition",
+	},
+	{
 		"a join that hydrates is not deferred", "internal/engine/transform.go",
 		"(s.rules.State() == supervise.StageHydrating && e.spec.Role != plan.TableAtEnd)", "false",
 		"./internal/campaign", "TestCrashEverywhere|TestSmallWindows|TestSameJournals",
