@@ -10,7 +10,8 @@ import (
 // Breaker stops calling a service that fails. It opens when one of its rules is
 // met; while it is open nothing is called. After OpenFor it lets Probes calls
 // through, and others wait for these: if all of them succeed it closes and counts
-// anew, if one fails it opens again.
+// anew, if one fails it opens again. A probe lasts as long as its call, so a breaker
+// goes with a [Timeout].
 //
 // An attempt that finds it open is refused: it is known not to have happened,
 // counts as an attempt, and a [Retry] waits until the breaker lets calls through

@@ -11,7 +11,7 @@ import (
 // Rate limits how many records a source or sink takes in a second, and how many
 // attempts of an effect are made. What is too much waits. It is a token bucket: it
 // holds Burst tokens, gains PerSecond of them in a second, and is full when a run
-// begins.
+// begins. When a run is continued, the attempts of effects that are on record count.
 type Rate struct {
 	PerSecond float64 // zero means no limit
 	Burst     int     // at once after a pause; zero means 1

@@ -109,7 +109,10 @@ func (g *Guard) recorded(e *plan.Entry) (v verdict, made bool) {
 func (b *breaker) restore(past []attempt) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.past = append(b.past, past...)
+	past = append(b.past, past...)
+	if b.policy.Name != "" {
+		b.past = past
+	}
 	s := breakerState{latest: newWindow(&b.policy)}
 	type edge struct {
 		at  time.Time
@@ -117,15 +120,15 @@ func (b *breaker) restore(past []attempt) {
 		of  int
 	}
 	var edges []edge
-	for i, a := range b.past {
+	for i, a := range past {
 		if !a.open {
 			edges = append(edges, edge{a.began, false, i}, edge{a.ended, true, i})
 		}
 	}
 	slices.SortStableFunc(edges, func(x, y edge) int { return x.at.Compare(y.at) })
-	rounds := make(map[int]uint64, len(b.past))
+	rounds := make(map[int]uint64, len(past))
 	for _, e := range edges {
-		a := &b.past[e.of]
+		a := &past[e.of]
 		if !e.end {
 			if b.step(&s, e.at) {
 				rounds[e.of] = s.round
@@ -150,10 +153,13 @@ func (b *breaker) restore(past []attempt) {
 func (b *bucket) restore(past []attempt, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.past = append(b.past, past...)
-	slices.SortStableFunc(b.past, func(x, y attempt) int { return x.began.Compare(y.began) })
+	past = append(b.past, past...)
+	slices.SortStableFunc(past, func(x, y attempt) int { return x.began.Compare(y.began) })
+	if b.policy.Name != "" {
+		b.past = past
+	}
 	tokens := b.full()
-	for _, a := range b.past {
+	for _, a := range past {
 		tokens.ReserveN(a.began, 1)
 	}
 	// What this process took already stays taken.
