@@ -291,3 +291,26 @@ func TestHedge(t *testing.T) {
 		})
 	}
 }
+
+// A sink's failure that is final is not retried, and one that asks for time is
+// given it.
+func TestSinkFailuresSayWhatTheyAre(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls []int
+		sum, err := weir.Define("sinking", func(f *weir.Flow) {
+			weir.Each(weir.From(f, "in", weir.Slice([]int{1, 2})), "put", func(_ context.Context, v int) error {
+				calls = append(calls, v)
+				switch {
+				case v == 1:
+					return effect.Permanent(errors.New("gone"))
+				case len(calls) == 2:
+					return effect.RetryAfter(errors.New("busy"), time.Hour)
+				}
+				return nil
+			}, policy.Retry{Max: 3, Delay: time.Second})
+		}).Run(t.Context(), weir.Options{Logger: silent})
+		if diff := cmp.Diff([]int{1, 2, 2}, calls); diff != "" || err != nil || sum.Dead != 1 || sum.Took != time.Hour {
+			t.Errorf("%+v, %v, calls (-want +got):\n%s", sum, err, diff)
+		}
+	})
+}

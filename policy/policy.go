@@ -49,8 +49,9 @@ import (
 
 // Retry attempts again after a failure that may pass: a source is read again from
 // its last recorded position, a delivery is made again with the same id, and an
-// effect as its safety class allows. Failures that are final are not retried. The
-// zero Retry attempts three times.
+// effect as its safety class allows. Failures that are final are not retried: those
+// marked by effect.Permanent, and those of a source or sink of kind permanent,
+// validation, domain, decode or too large. The zero Retry attempts three times.
 //
 // The pause before attempt n+1 is Delay·Factor^(n-1), at most an hour or Delay if
 // that is more, and up to a half of it on top, at random, so that calls which

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/resilience"
 )
 
@@ -16,6 +17,9 @@ func again(ctx context.Context, a *resilience.Attempts, err error) bool {
 // mayPass reports whether a failure can be over at the next attempt.
 func mayPass(err error) bool {
 	if panicked := (*PanicError)(nil); errors.As(err, &panicked) {
+		return false
+	}
+	if refused, ok := errors.AsType[*plan.RefusedError](err); ok && refused.Final {
 		return false
 	}
 	switch event.KindOf(err) {
