@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/credit"
 	"github.com/weirflow/weir/internal/engine"
 	"github.com/weirflow/weir/internal/evidence"
@@ -135,6 +136,7 @@ type Run struct {
 	id      string
 	dir     string
 	epoch   uint64
+	codec   event.Codec
 	endless bool
 	cause   func() error // why the caller's context ended, nil if it has not
 
@@ -166,6 +168,10 @@ func (d *Definition) Start(ctx context.Context, o Options) (*Run, error) {
 		return context.Cause(ctx)
 	}}
 	r.epoch = p.log.Manifest().Epochs[len(p.log.Manifest().Epochs)-1].Number
+	if err := r.codec.UnmarshalText([]byte(p.flow.Graph.Codec())); err != nil {
+		_ = p.log.Close() // nothing was written
+		return nil, fmt.Errorf("flow %s: %w", d.name, err)
+	}
 	r.endless = slices.ContainsFunc(p.flow.Nodes, func(n *plan.Node) bool { return n.Source != nil && !n.Source.Bounded() })
 	state, err := engine.Recover(p.flow, p.log)
 	if err == nil && p.dir != "" {

@@ -220,6 +220,6 @@ func (w *sink) at() plan.At {
 	r := w.s.run
 	return plan.At{
 		Flow: r.c.Flow.Name, Stage: w.s.name, Run: r.c.RootRun,
-		Epoch: r.epoch.Number, EpochID: r.epoch.ID, Note: w.note,
+		Epoch: r.epoch.Number, EpochID: r.epoch.ID, Note: w.note, Signal: r.Send,
 	}
 }

@@ -155,7 +155,7 @@ func (c *clerk) deliver(m *inbox.Message) {
 		return
 	}
 	d := m.Decision
-	result, err := c.run.resultOf(d)
+	result, err := c.run.inCodec(d.Result)
 	if err != nil {
 		c.refuse(m, err)
 		return
@@ -169,9 +169,10 @@ func (c *clerk) deliver(m *inbox.Message) {
 	}
 }
 
-// resultOf returns the result in a decision as the flow's codec writes it.
-func (r *Run) resultOf(d *inbox.Decision) (plan.Payload, error) {
-	if d.Result == nil {
+// inCodec returns what a person wrote as JSON in the flow's codec; nothing stays
+// nothing.
+func (r *Run) inCodec(text []byte) (plan.Payload, error) {
+	if text == nil {
 		return nil, nil
 	}
 	codec := event.JSON
@@ -180,7 +181,7 @@ func (r *Run) resultOf(d *inbox.Decision) (plan.Payload, error) {
 			return nil, err
 		}
 	}
-	return payload.FromJSON(codec, d.Result)
+	return payload.FromJSON(codec, text)
 }
 
 // unheard deals with a message that was not recorded.
@@ -261,7 +262,15 @@ func (c *clerk) refuse(m *inbox.Message, why error) {
 	r.mail.poke()
 }
 
-// signal gives a signal to the stages that wait for those of its name.
-func (r *Run) signal(*inbox.Message, func(at journal.LSN, err error)) error {
-	return errors.New("no stage of this flow waits for signals")
+// signal gives a signal to the stages that take some.
+func (r *Run) signal(m *inbox.Message, told func(at journal.LSN, err error)) error {
+	text := []byte(m.Signal.Payload)
+	if text == nil {
+		text = []byte("null") // the zero value of what is awaited
+	}
+	data, err := r.inCodec(text)
+	if err != nil {
+		return err
+	}
+	return r.Signal(plan.Signal{Name: m.Signal.Name, Key: m.Signal.Key, Payload: data, ID: m.ID, At: m.At}, told)
 }

@@ -38,6 +38,7 @@ type performer struct {
 	single  bool    // one thing in each transition: one of several was too large
 	big     bool    // and it is the next input
 	alarms  alarms
+	signals *signals // nil in a stage that takes none
 	parked  int
 	dormant int // suspended
 
@@ -61,6 +62,9 @@ func newPerformer(s *stage, at *recovery.Stage) *performer {
 	s.before = true
 	w.tune.Concurrency, w.tune.MaxOpen = max(w.tune.Concurrency, 1), max(w.tune.MaxOpen, 1)
 	w.jobs = make(chan *execution, w.tune.Concurrency)
+	if w.tune.Signals != nil {
+		w.signals = newSignals(w.tune.Signals)
+	}
 	if at != nil {
 		w.fx.resume(at)
 		s.open.Store(int64(len(at.Open)))
@@ -83,7 +87,7 @@ func (w *performer) idle() bool {
 // busy reports whether anything goes on by itself: without an input, a decision, a
 // time or a signal.
 func (w *performer) busy() bool {
-	return w.running > 0 || len(w.moves) > 0 || w.startable() || w.emits()
+	return w.running > 0 || len(w.moves) > 0 || w.signals.coming() || w.startable() || w.emits()
 }
 
 // handle keeps what a message asks for until all that is at hand is placed
@@ -97,6 +101,8 @@ func (w *performer) handle(m message) error {
 		w.moves = append(w.moves, m.move)
 	case handed:
 		w.heard(m.hand)
+	case signalled:
+		w.arrived(m.signal)
 	default: // for others
 	}
 	return nil
@@ -153,6 +159,7 @@ func (w *performer) cut() bool {
 // return.
 func (w *performer) leave() {
 	w.refuse(errEnded)
+	w.unheard(errEnded)
 	close(w.gone)
 	close(w.jobs)
 	left := make(chan struct{})

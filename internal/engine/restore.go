@@ -49,12 +49,17 @@ func (w *performer) restore() error {
 	}
 	w.at = nil
 	w.publish()
-	if r, ok := w.p.(plan.Restorer); ok && w.fx.count > 0 {
+	if r, ok := w.p.(plan.Restorer); (ok || w.signals != nil) && w.fx.count > 0 {
 		latest, err := w.s.run.latest(w.s.name, w.fx.count)
 		if err != nil {
 			return fmt.Errorf("read the latest entries of %s.%s: %w", w.s.name, journal.PortFx, err)
 		}
-		r.Restore(latest)
+		if ok {
+			r.Restore(latest)
+		}
+		if w.signals != nil {
+			w.signals.learn(latest)
+		}
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ type move struct {
 	again   bool             // the task goes on
 	because journal.Consumed // what the stage reacted to; its Kind may be zero
 	told    func(at journal.LSN, err error)
+	apply   func() error // changes tables, in the open round; may be nil
 
 	seqs    []uint64 // of entries, in the open round
 	failure *plan.Failure
@@ -38,7 +39,8 @@ func (m *move) answer(at journal.LSN, err error) {
 // A round is what one transition of a performer does, until it is placed.
 type round struct {
 	moves    []*move
-	leaving  []*task // whose outputs are emitted: they are finished
+	kept     []*arrival // signals
+	leaving  []*task    // whose outputs are emitted: they are finished
 	accepted []*task
 	passed   bool  // outputs left before others that come before them
 	tooLarge bool  // the next input is, by itself
@@ -67,7 +69,7 @@ func (w *performer) place() (bool, error) {
 		return did, r.failed
 	}
 	u := journal.Urgent
-	if len(r.moves)+len(r.leaving)+w.running == 0 {
+	if len(r.moves)+len(r.leaving)+len(r.kept)+w.running == 0 {
 		u = journal.Normal
 	}
 	if err := s.commit(u); errors.Is(err, journal.ErrTooLarge) {
@@ -86,6 +88,9 @@ func (w *performer) place() (bool, error) {
 func (w *performer) compose(r *round) error {
 	s := w.s
 	full := w.over || s.full()
+	if err := w.keep(r); err != nil {
+		return err
+	}
 	for _, m := range w.moves {
 		if w.single && r.size > 0 || r.size >= turnBytes || len(r.moves) >= turnRecords {
 			break
@@ -154,6 +159,11 @@ func (w *performer) say(r *round, m *move) error {
 	if m.because.Kind != 0 {
 		s.consumeOther(m.because)
 	}
+	if m.apply != nil {
+		if err := m.apply(); err != nil {
+			return err
+		}
+	}
 	size := 1
 	for i := range m.entries {
 		data, err := plan.AppendEntry(nil, &m.entries[i])
@@ -176,7 +186,8 @@ func (w *performer) say(r *round, m *move) error {
 }
 
 // unsaid is how many entries the open round has said.
-func (w *performer) unsaid(r *round) (n int) {
+func (w *performer) unsaid(r *round) int {
+	n := len(r.kept)
 	for _, m := range r.moves {
 		n += len(m.seqs)
 	}
@@ -205,6 +216,10 @@ func (w *performer) placed(r *round) {
 	}
 	for _, t := range r.leaving {
 		w.remove(t)
+		if w.tune.Chained {
+			t.must = at
+			w.yield(t)
+		}
 	}
 	gone := func(t *task) bool { return w.tasks[t.in.ID] != t }
 	w.loose = slices.DeleteFunc(w.loose, gone)
@@ -223,6 +238,7 @@ func (w *performer) placed(r *round) {
 	if doubts {
 		w.publish()
 	}
+	w.recorded(r.kept)
 }
 
 // follow brings a task where its move leads.
@@ -241,6 +257,7 @@ func (w *performer) follow(m *move) {
 		} else {
 			w.dormant--
 			w.alarms.unset(t)
+			w.awaitsNot(t)
 		}
 		w.enqueue(t)
 	case m.answers():
@@ -251,7 +268,9 @@ func (w *performer) follow(m *move) {
 		if w.tune.Unordered || t.late {
 			w.loose = append(w.loose, t)
 		}
-		w.yield(t)
+		if !w.tune.Chained {
+			w.yield(t)
+		}
 	case m.end == plan.Parked:
 		t.state, t.late = taskParked, true
 		w.parked++
@@ -260,6 +279,7 @@ func (w *performer) follow(m *move) {
 		t.state, t.wake = taskSuspended, m.wake
 		w.dormant++
 		w.alarms.set(t)
+		w.awaits(t)
 	case m.end != 0:
 		t.state = taskCut
 	}
@@ -283,6 +303,9 @@ func (w *performer) tooLarge(r *round, err error) error {
 		w.single = true
 	case len(r.leaving) == 1 && r.leaving[0].failure == nil:
 		r.leaving[0].failure = f
+	case len(r.kept) == 1:
+		w.signals.come = slices.Delete(w.signals.come, 0, 1)
+		r.kept[0].told(0, err)
 	case len(r.accepted) == 1:
 		w.big = true
 	case len(r.moves) == 1 && r.moves[0].end == 0 && r.moves[0].told != nil:

@@ -23,6 +23,8 @@ type message struct {
 	exec *execution           // performed
 	move *move                // recording
 	hand *Handed              // handed
+
+	signal *arrival // signalled
 }
 
 type messageKind uint8
@@ -36,6 +38,7 @@ const (
 	performed                        // an execution came back
 	recording                        // an execution has something recorded
 	handed                           // something was said from outside about an accepted input
+	signalled                        // a signal came
 )
 
 // A stage is the shell of a [supervise.Stage]: one node's supervisor with its

@@ -48,6 +48,10 @@ type At struct {
 	Epoch       uint64
 	EpochID     journal.ID
 	Note        string // what the last receipt noted, "" at first
+
+	// Signal gives signals to the stages of the run that take some and returns
+	// once they are durable.
+	Signal func(ctx context.Context, signals ...Signal) error
 }
 
 // A Sink delivers to the world.

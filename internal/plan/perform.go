@@ -49,6 +49,9 @@ type Performing struct {
 	Unordered   bool // outputs leave as executions finish, not in the order of inputs
 	Hold        bool // an input in doubt stops the stage instead of being parked
 	MaxOpen     int  // accepted and unfinished inputs, at least 1
+	Chained     bool // an input begins only when the outputs of the one before of its key have left
+
+	Signals *SignalTable // one of the node's tables, where signals wait; nil in a stage that takes none
 }
 
 // Accepted is one input in open work.
@@ -167,6 +170,7 @@ const (
 	EntryCapture   = "weir.capture.v1"   // a captured value
 	EntryWaiting   = "weir.waiting.v1"   // a step waits until At, or for a signal (Effect is its name)
 	EntryWoken     = "weir.woken.v1"     // the time came, or the signal (Result is its payload)
+	EntrySignal    = "weir.signal.v1"    // a signal came (Effect is its name): it waits for somebody who awaits it
 	EntryDrift     = "weir.drift.v1"     // code and record differ and the recorded one was used
 	EntryChange    = "weir.change.v1"    // a change this execution knows of
 	EntryCompleted = "weir.completed.v1" // the execution came to its end

@@ -1,6 +1,11 @@
 package plan
 
-import "time"
+import (
+	"reflect"
+	"time"
+
+	"github.com/weirflow/weir/event"
+)
 
 // What options write to, one struct for each audience. Unset fields take the
 // flow's defaults. Faults says what is wrong with an option, for people.
@@ -40,8 +45,8 @@ type (
 	// OrchestrateSettings tune a stage of orchestrations.
 	OrchestrateSettings struct {
 		Uses        []Use
-		MaxOpen     int
-		Concurrency int
+		MaxOpen     int // zero means the default
+		Concurrency int // zero means the default
 		Faults      []string
 	}
 	// DefaultSettings are for all stages that follow in a flow or group.
@@ -53,8 +58,10 @@ type (
 
 // A Use grants an orchestration an effect.
 type Use struct {
-	Effect *Effect
-	Guards Guards
+	Name     string
+	In, Out  reflect.Type
+	Plan     func(event.Codec) (*Effect, error)
+	Settings EffectSettings
 }
 
 // An Emission says when a stage emits a state entry.

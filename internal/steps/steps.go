@@ -129,6 +129,10 @@ func (r *Run) end(result plan.Result) error {
 	return ErrSuspended
 }
 
+// Break ends the execution, and the stage, because the code cannot be right. It
+// returns [ErrSuspended].
+func (r *Run) Break(err error) error { return r.end(plan.Result{State: plan.Broken, Err: err}) }
+
 // broken ends it because the code cannot be right.
 func (r *Run) broken(format string, args ...any) error {
 	return r.end(plan.Result{State: plan.Broken, Err: fmt.Errorf(format, args...)})
@@ -149,6 +153,9 @@ func (r *Run) enter(step, kind string, types ...string) ([]plan.Entry, error) {
 	}
 	if step == "" || len(step) > MaxName || strings.ContainsRune(step, 0) {
 		return nil, r.broken("the name of a step is %d bytes long, or has a zero byte: want 1 to %d bytes", len(step), MaxName)
+	}
+	if strings.HasPrefix(step, reserved) {
+		return nil, r.broken("step %q: names that begin with %q are reserved", step, reserved)
 	}
 	if r.seen[step] {
 		return nil, r.broken("two steps of one input are called %q: in a loop, put what it goes over into the name", step)
