@@ -72,7 +72,9 @@ func OrchestrateBy[K comparable, S, In, Out any](in Keyed[K, In], name string, s
 }
 
 // An OrchestrateOption tunes [Orchestrate] and [OrchestrateBy].
-type OrchestrateOption interface{ ApplyOrchestrate(*plan.OrchestrateSettings) }
+type OrchestrateOption interface {
+	ApplyOrchestrate(*plan.OrchestrateSettings)
+}
 
 // MaxOpen is how many payloads a stage of orchestrations holds that have not come
 // to their end; beyond that its input waits. Zero means 10,000.

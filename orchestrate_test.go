@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +14,8 @@ import (
 
 	"github.com/weirflow/weir"
 	"github.com/weirflow/weir/effect"
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/vfs"
 )
 
 type (
@@ -167,13 +169,12 @@ func TestSignals(t *testing.T) {
 // Sleeps and signals survive restarts: what was sent while nobody awaited it, and
 // what is awaited over several processes.
 func TestWaitOverRestarts(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
 	synctest.Test(t, func(t *testing.T) {
 		out := &collect{}
 		def := waitingDesk([]ask{{ID: "1"}, {ID: "2"}}, []answer{{"1", true}}, out)
-		began := time.Now()
+		began, disk := time.Now(), &plan.Harness{FS: vfs.NewMemory()}
 		for i := range 4 {
-			r, err := def.Start(t.Context(), weir.Options{Dir: dir})
+			r, err := def.Start(t.Context(), weir.Options{Dir: "/data", Harness: disk})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -184,7 +185,9 @@ func TestWaitOverRestarts(t *testing.T) {
 				}
 			}
 			if i < 3 {
-				r.Stop(t.Context())
+				if err := r.Stop(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 			}
 			sum, err := r.Wait()
 			if want := map[bool]weir.Status{true: weir.Stopped, false: weir.Completed}[i < 3]; err != nil || sum.Status != want {
@@ -213,7 +216,7 @@ func TestOrchestrateBy(t *testing.T) {
 		def := weir.Define("limits", func(f *weir.Flow) {
 			var in []ask
 			for i := range 40 {
-				in = append(in, ask{fmt.Sprint(i), fmt.Sprint(i % 3)})
+				in = append(in, ask{strconv.Itoa(i), strconv.Itoa(i % 3)})
 			}
 			byWho := weir.KeyBy(weir.From(f, "orders", weir.Slice(in)), func(a ask) string { return a.Who })
 			ok, failed := weir.OrchestrateBy(byWho, "limit", weir.Zero[string, account],
@@ -225,7 +228,7 @@ func TestOrchestrateBy(t *testing.T) {
 					if a.Spent > 10 {
 						return errors.New("over the limit")
 					}
-					emit(said{v.Who, fmt.Sprint(a.Spent)})
+					emit(said{v.Who, strconv.Itoa(a.Spent)})
 					return nil
 				})
 			weir.Each(ok, "ok", func(_ context.Context, s said) error { out.add(s.ID + " " + s.Text); return nil })

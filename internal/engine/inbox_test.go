@@ -198,7 +198,7 @@ func TestRefusedDecisions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want[sig] = "no stage of this flow waits for signals"
+		want[sig] = "no stage of this run that is still at work takes signals"
 		noticed()
 		if len(r.InDoubt()) != 1 {
 			t.Error("the input in doubt was decided about")
