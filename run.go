@@ -59,8 +59,14 @@ type Options struct {
 	// Observer is told what happens as it happens.
 	Observer Observer
 
+	// Deliver has the sinks of a replay deliver; see Definition.Replay. It means
+	// nothing elsewhere.
+	Deliver bool
+
 	// Harness is for package weirtest.
 	Harness *plan.Harness
+
+	replays bool // Run is a replay of which the sinks are to deliver
 }
 
 // Continue is an answer to an unfinished run: one that was interrupted, stopped,

@@ -67,6 +67,9 @@ func ignore(fsys vfs.FS, name string) error {
 // find returns the run to go on with, "" to start a new one.
 func (s *store) find(o Options) (run string, err error) {
 	if o.Run != "" {
+		if m, err := segment.ReadManifest(s.fsys, filepath.Join(s.runs, o.Run)); err == nil && m.Baseline != "" && !o.replays {
+			return "", fmt.Errorf("%w: %s is a replay of %s, which does not go on in the world; replay that again", ErrNoRun, o.Run, m.Baseline)
+		}
 		status, err := s.status(o.Run)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -97,8 +100,8 @@ func (s *store) find(o Options) (run string, err error) {
 	return run, nil
 }
 
-// newest returns the newest run that has a manifest, "" if there is none. Ids
-// are ULIDs, so they sort by age.
+// newest returns the newest run that has a manifest and is no replay, "" if there
+// is none. Ids are ULIDs, so they sort by age.
 func (s *store) newest() (string, error) {
 	entries, err := s.fsys.ReadDir(s.runs)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -111,7 +114,8 @@ func (s *store) newest() (string, error) {
 		if _, err := ulid.ParseStrict(e.Name()); err != nil || !e.IsDir() {
 			continue
 		}
-		switch _, err := segment.ReadManifest(s.fsys, filepath.Join(s.runs, e.Name())); {
+		switch m, err := segment.ReadManifest(s.fsys, filepath.Join(s.runs, e.Name())); {
+		case err == nil && m.Baseline != "":
 		case err == nil:
 			return e.Name(), nil
 		case !errors.Is(err, fs.ErrNotExist): // else its making was cut short

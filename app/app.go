@@ -137,6 +137,8 @@ func (p *program) run(args []string) error {
 		return p.runFlow(args)
 	case "resume":
 		return p.resume(args)
+	case "replay":
+		return p.replay(args)
 	case "verify":
 		return p.verify(args)
 	case "config":

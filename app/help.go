@@ -19,8 +19,8 @@ func (p *program) usage(command, flags string) {
 		fmt.Fprintf(p.stdout, "\nFlags of run:\n\n%s", flags)
 	case command == "resume":
 		fmt.Fprintf(p.stdout, "usage: %s resume RUN [flags]\n\n%s", p.def.Name(), flags)
-	case command == "verify":
-		fmt.Fprintf(p.stdout, "usage: %s verify [RUN] [flags]\n\n%s", p.def.Name(), flags)
+	case command == "verify", command == "replay":
+		fmt.Fprintf(p.stdout, "usage: %s %s [RUN] [flags]\n\n%s", p.def.Name(), command, flags)
 	default:
 		fmt.Fprintf(p.stdout, "usage: %s %s [flags]\n\n%s", p.def.Name(), command, flags)
 	}
@@ -32,6 +32,7 @@ func (p *program) help() {
 
   run       run the flow, or go on with its newest run if that is unfinished; the default
   resume    go on with a given run
+  replay    execute a run again, without the outside world, into a new one
   verify    execute a run again, without the outside world, and compare
   config    show every setting and where its value comes from
   graph     draw the flow as it is written, or of a given run
@@ -89,7 +90,7 @@ func (p *program) graph(args []string) error {
 
 // commandNames lists every command.
 func commandNames() []string {
-	names := []string{"run", "resume", "verify", "config", "graph", "help"}
+	names := []string{"run", "resume", "replay", "verify", "config", "graph", "help"}
 	for _, c := range inspect.Commands() {
 		if c.Name != "graph" {
 			names = append(names, c.Name)

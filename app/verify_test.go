@@ -83,3 +83,39 @@ func TestVerifyCommand(t *testing.T) {
 	}
 	expect(good, 1, "was altered", "verify-report", "forged.json")
 }
+
+func TestReplayCommand(t *testing.T) {
+	t.Chdir(t.TempDir())
+	var said []int
+	def := weir.Define("double", func(f *weir.Flow) {
+		ns := weir.From(f, "numbers", weir.Slice([]int{1, 2, 3, 4}))
+		weir.Each(weir.Map(ns, "twice", func(n int) (int, error) { return 2 * n, nil }), "say",
+			func(_ context.Context, n int) error {
+				said = append(said, n)
+				return nil
+			})
+	})
+	var out, errs bytes.Buffer
+	do := func(code int, says string, args ...string) {
+		t.Helper()
+		out.Reset()
+		errs.Reset()
+		if got := app.Run(args, strings.NewReader(""), &out, &errs, def); got != code || !strings.Contains(out.String()+errs.String(), says) {
+			t.Errorf("%q: exit %d, want %d and %q in:\n%s%s", args, got, code, says, &out, &errs)
+		}
+	}
+	do(4, "ls lists the runs", "replay")
+	do(0, "completed", "run")
+	said = nil
+	do(0, "4 in · 4 delivered", "replay", "double")
+	if len(said) != 0 {
+		t.Errorf("a replay delivered %v", said)
+	}
+	do(0, "replays", "show", "double")
+	do(0, "identical", "verify", "double")
+	do(0, "completed", "replay", "double", "--deliver")
+	if len(said) != 4 {
+		t.Errorf("--deliver delivered %v", said)
+	}
+	do(2, "takes one run", "replay", "a", "b")
+}

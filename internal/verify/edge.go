@@ -33,10 +33,11 @@ type edge struct {
 	wake chan struct{} // of one: told when something is pushed
 
 	// The reader's.
-	held  held
-	saw   journal.EndKind           // the end that it consumed; zero if none
-	trans *journal.TransitionReader // of the log; nil unless it is read
-	done  func() error              // closes what trans reads
+	held   held
+	cursor uint64                    // replay: the last sequence consumed
+	saw    journal.EndKind           // the end that it consumed; zero if none
+	trans  *journal.TransitionReader // of the log; nil unless it is read
+	done   func() error              // closes what trans reads
 }
 
 // held is the batch in the reader's hands.

@@ -108,6 +108,9 @@ func (s *stage) refused(p piece, dirty bool) error {
 		return s.bury(p)
 	}
 	seq := p.raw.First + uint64(p.from)
+	if s.v.replaying {
+		return fmt.Errorf("the handler does not take %s:%d: %w", p.edge.journal, seq, p.failure.Err)
+	}
 	s.add(Difference{
 		Kind: Refused, Stage: s.name, Journal: p.edge.journal, Seq: seq, LSN: s.p.Last,
 		Fields: []Field{{Path: "handler", Recorded: "took it", Computed: p.failure.Err.Error()}},

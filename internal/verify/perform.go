@@ -223,6 +223,9 @@ func (s *stage) finish(t *open, graves []grave) error {
 	x := &execution{s: s, t: t}
 	r := x.run()
 	s.requests(t)
+	if s.v.replaying && (r.State != plan.Finished || len(r.Entries) > 0) {
+		return fmt.Errorf("what is on record does not finish %s:%d for this code: %w", t.in.Input.Journal, t.in.Input.Seq, errors.Join(r.Err, x.wanted))
+	}
 	switch r.State {
 	case plan.Finished:
 		for i := range r.Entries {
@@ -377,7 +380,12 @@ func (s *stage) acceptOne(b *plan.Batch, i int, at plan.Origin, a *journal.OpenW
 		}
 	}
 	name := fmt.Sprintf("%s:%d", at.Journal, at.Seq)
+	if s.v.replaying && a != nil {
+		a.Data = t.in.Data
+	}
 	switch {
+	case s.v.replaying && (a == nil) != (f != nil):
+		return fmt.Errorf("%s was accepted when the run was recorded and is not now, or the other way round", name)
 	case a == nil && f != nil:
 	case a == nil:
 		s.add(s.differs(s.openName(), 0, "accepted", "not "+name, name))

@@ -119,8 +119,9 @@ type verifier struct {
 	byName map[string]*stage
 	room   *room
 
-	root    string // the run that keys are derived from
-	replays bool   // it replays another run
+	root      string // the run that keys are derived from
+	replays   bool   // the run replays another
+	replaying bool   // what is computed is written to another log
 
 	first, last journal.LSN // of the transitions that are executed again
 	from        journal.LSN // where reading begins

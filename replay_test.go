@@ -1,0 +1,318 @@
+package weir_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/effect"
+	"github.com/weirflow/weir/journal"
+)
+
+// journalsOf tells what a run recorded, transition by transition, but for what
+// supervisors say and for what names the epoch.
+func journalsOf(t *testing.T, dir string) (all []string) {
+	t.Helper()
+	for _, c := range readStory(t, dir).told {
+		line := fmt.Sprint(c.Stage, " at ", c.Time.UnixNano())
+		named := len(line)
+		for _, in := range c.Consumed {
+			if in.Kind != journal.Resumed && (in.Kind != journal.Ended || in.End == journal.Natural) {
+				line += fmt.Sprintf(" | %+v", in)
+			}
+		}
+		if c.Position != nil {
+			line += fmt.Sprintf(" | position %+v", *c.Position)
+		}
+		for _, o := range c.outputs {
+			if o.port == journal.PortSys {
+				continue
+			}
+			for _, r := range o.records {
+				line += fmt.Sprintf(" | %s %s %v %v %s %q %s", o.port, o.typ, r.Items, r.refs, r.Key, r.Payload, strconv.FormatBool(r.FromKey))
+			}
+		}
+		for i, changes := range c.states {
+			for _, ch := range changes {
+				line += fmt.Sprintf(" | %s %s=%s %v %v", c.State[i].Table, ch.Key, ch.Value, ch.Deleted, ch.Items)
+			}
+		}
+		for _, w := range c.Open {
+			line += fmt.Sprintf(" | open %v %d %s:%d %q", w.Op, w.ID, w.Journal, w.Seq, w.Data)
+		}
+		for _, e := range c.Ends {
+			if e.Kind == journal.Natural {
+				line += fmt.Sprintf(" | end %+v", e)
+			}
+		}
+		if len(line) > named {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+func replayed(t *testing.T, def *weir.Definition, dir string, o weir.Options) weir.Summary {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	o.Logger = quiet
+	sum, err := def.Replay(t.Context(), dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
+
+func TestReplayIsTheRun(t *testing.T) {
+	var calls atomic.Int64
+	amount := func(o verOrder) int { return o.Total }
+	for name, def := range map[string]*weir.Definition{
+		"pure": shop(700, shopBuild{}), "effects": tills(200, amount, &calls), "mutable": mutable(),
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := recordShop(t, def)
+			made := calls.Load()
+			first := replayed(t, def, dir, weir.Options{})
+			if first.Status != weir.Completed || first.In == 0 || first.Out == 0 {
+				t.Errorf("replay: %+v", first)
+			}
+			if diff := cmp.Diff(journalsOf(t, dir), journalsOf(t, first.Dir)); diff != "" {
+				t.Errorf("the replay is not the run (-run +replay):\n%.4000s", diff)
+			}
+			again := replayed(t, def, first.Dir, weir.Options{})
+			if diff := cmp.Diff(journalsOf(t, first.Dir), journalsOf(t, again.Dir)); diff != "" {
+				t.Errorf("the replay of the replay is not the replay:\n%.2000s", diff)
+			}
+			for _, d := range []string{first.Dir, again.Dir} {
+				if v := verifyShop(t, def, d, weir.VerifyOptions{Chain: true}); v.Outcome != weir.Identical || v.At.Chain == "" {
+					t.Errorf("verify of the replay: %s, %v, %+v", v.Outcome, v.Skipped, v.Differences[:min(3, len(v.Differences))])
+				}
+			}
+			if calls.Load() != made {
+				t.Errorf("the replays made %d calls", calls.Load()-made)
+			}
+		})
+	}
+}
+
+// A world is everything outside: whoever touches it while it is closed fails the
+// test.
+type world struct {
+	t      *testing.T
+	closed atomic.Bool
+	secret weir.Secret
+	addr   string
+}
+
+func (w *world) touch(what string) {
+	if w.closed.Load() {
+		w.t.Errorf("%s was touched", what)
+	}
+}
+
+func (w *world) Read(context.Context, weir.Position) iter.Seq2[weir.Batch[int], error] {
+	w.touch("the source")
+	return func(yield func(weir.Batch[int], error) bool) {
+		for i := range 10 {
+			if !yield(weir.Batch[int]{Values: []int{i}, Position: weir.Position(strconv.Itoa(i))}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (w *world) Bounded() bool { return true }
+
+func (w *world) Open(context.Context, weir.At) (weir.Writer[string], error) {
+	w.touch("the sink")
+	return w, nil
+}
+
+func (w *world) Deliver(context.Context, []weir.Delivery[string]) error {
+	w.touch("the sink")
+	return nil
+}
+func (w *world) Close() error { return nil }
+
+func (w *world) flow() *weir.Definition {
+	type config struct{ Token weir.Secret }
+	return weir.DefineWith("outside", config{w.secret}, func(f *weir.Flow, c config) {
+		conn := weir.Open(f, "conn", func(ctx context.Context) (net.Conn, func() error, error) {
+			w.touch("the resource")
+			if c.Token == "" {
+				return nil, nil, errors.New("no token")
+			}
+			var d net.Dialer
+			n, err := d.DialContext(ctx, "tcp", w.addr)
+			if err != nil {
+				return nil, nil, err
+			}
+			return n, n.Close, nil
+		})
+		call := effect.KeyedByInput("call.v1", func(ctx context.Context, _ effect.Call, n int) (string, error) {
+			w.touch("the effect")
+			c, err := conn.Get(ctx)
+			if err != nil {
+				return "", err
+			}
+			_, err = fmt.Fprintln(c, n)
+			return fmt.Sprint("called ", n), err
+		})
+		done, _ := weir.Perform(weir.From(f, "numbers", weir.Source[int](w)), "call", call)
+		weir.Into(done, "out", w)
+	})
+}
+
+// A replay needs no network, no credentials, and opens nothing.
+func TestReplayTouchesNothing(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Skip(err)
+	}
+	accepted := make(chan struct{}, 100)
+	go func() {
+		var open []net.Conn
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				break
+			}
+			open = append(open, c)
+			accepted <- struct{}{}
+		}
+		for _, c := range open {
+			_ = c.Close()
+		}
+	}()
+	w := &world{t: t, secret: "hush", addr: l.Addr().String()}
+	dir := recordShop(t, w.flow())
+	if len(accepted) != 1 {
+		t.Fatalf("the run connected %d times", len(accepted))
+	}
+	w.closed.Store(true)
+	w.secret = ""
+	sum := replayed(t, w.flow(), dir, weir.Options{})
+	if sum.Status != weir.Completed || sum.In != 10 || sum.Out != 10 {
+		t.Errorf("replay: %+v", sum)
+	}
+	verifyShop(t, w.flow(), dir, weir.VerifyOptions{})
+	if len(accepted) != 1 {
+		t.Errorf("%d connections", len(accepted))
+	}
+	_ = l.Close()
+}
+
+func TestReplayDelivers(t *testing.T) {
+	var got memo[int]
+	def := weir.Define("deliver", func(f *weir.Flow) {
+		ns := weir.From(f, "numbers", weir.Slice([]int{1, 2, 3}))
+		twice := weir.Map(ns, "twice", func(n int) (int, error) { return 2 * n, nil })
+		weir.Each(twice, "say", func(ctx context.Context, n int) error {
+			if n == 4 {
+				return errors.New("not four")
+			}
+			return got.add(t.Context(), n)
+		})
+	})
+	data := t.TempDir()
+	run, err := def.Run(t.Context(), weir.Options{Dir: data, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.all = nil
+	sum := replayed(t, def, run.Dir, weir.Options{Dir: data})
+	if len(got.all) != 0 || sum.Out != 2 || sum.Dead != 1 {
+		t.Errorf("without Deliver: delivered %v, %+v", got.all, sum)
+	}
+	sum = replayed(t, def, run.Dir, weir.Options{Dir: data, Deliver: true})
+	if !slices.Equal(got.all, []int{2, 6}) || sum.Status != weir.Completed || sum.Out != 2 || sum.Dead != 1 {
+		t.Errorf("with Deliver: delivered %v, %+v", got.all, sum)
+	}
+	if v := verifyShop(t, def, sum.Dir, weir.VerifyOptions{}); v.Outcome != weir.Identical {
+		t.Errorf("verify: %s %+v", v.Outcome, v.Differences)
+	}
+	// Replays are no runs to go on with.
+	next, err := def.Run(t.Context(), weir.Options{Dir: data, Logger: quiet})
+	if err != nil || next.Epoch != 1 || next.Run == sum.Run {
+		t.Errorf("the next run: %+v, %v", next, err)
+	}
+}
+
+// A run that was stopped is replayed as far as it came, and the replay is no run to
+// go on with.
+func TestReplayOfAnUnfinishedRun(t *testing.T) {
+	def := stoppable(3000)
+	data := t.TempDir()
+	r, err := def.Start(t.Context(), weir.Options{Dir: data, Logger: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	was, _ := r.Wait()
+	sum := replayed(t, def, was.Dir, weir.Options{Dir: data})
+	if was.Status == weir.Stopped && sum.Status != weir.Stopped || sum.In != was.In {
+		t.Errorf("the run: %+v, its replay: %+v", was, sum)
+	}
+	if _, err := def.Start(t.Context(), weir.Options{Dir: data, Run: sum.Run, Logger: quiet}); !errors.Is(err, weir.ErrNoRun) {
+		t.Errorf("to go on with a replay: %v", err)
+	}
+	done, err := def.Run(t.Context(), weir.Options{Dir: data, Logger: quiet})
+	if err != nil || done.Run != was.Run || done.Status != weir.Completed {
+		t.Errorf("going on: %+v, %v", done, err)
+	}
+	whole := replayed(t, def, was.Dir, weir.Options{Dir: data})
+	if diff := cmp.Diff(journalsOf(t, was.Dir), journalsOf(t, whole.Dir)); diff != "" {
+		t.Errorf("the replay of two epochs is not the run:\n%.2000s", diff)
+	}
+}
+
+func stoppable(n int) *weir.Definition {
+	return weir.Define("stoppable", func(f *weir.Flow) {
+		orders := weir.From(f, "orders", weir.Slice(shopOrders(n)))
+		weir.Each(weir.Reduce(weir.KeyBy(orders, func(o verOrder) string { return o.Customer }), "totals", weir.Zero[string, verSum],
+			func(s *verSum, o verOrder) error { s.Orders++; s.Total += o.Total; return nil }, weir.EmitEvery(10)), "say",
+			func(context.Context, verSum) error { return nil })
+	})
+}
+
+// Other code makes other records of the same inputs.
+func TestReplayWithOtherCode(t *testing.T) {
+	dir := recordShop(t, shop(400, shopBuild{}))
+	more := shop(400, shopBuild{extra: func(o verOrder) bool { return o.Total%50 == 1 }})
+	sum := replayed(t, more, dir, weir.Options{})
+	direct := recordShop(t, more)
+	for _, port := range []string{"validate.out", "validate.dead", "quote.out"} {
+		a, b := payloadsOf(t, sum.Dir, port), payloadsOf(t, direct, port)
+		if diff := cmp.Diff(b, a); diff != "" {
+			t.Errorf("%s differs from that of a run of the other code (-run +replay):\n%.1000s", port, diff)
+		}
+	}
+	if v := verifyShop(t, more, sum.Dir, weir.VerifyOptions{}); v.Outcome != weir.Identical {
+		t.Errorf("verify of the replay with the code it was made with: %s, %v, %+v", v.Outcome, v.Skipped, v.Differences[:min(3, len(v.Differences))])
+	}
+}
+
+// payloadsOf are the records of one port, without the dead letters' reasons.
+func payloadsOf(t *testing.T, dir, name string) (all []string) {
+	t.Helper()
+	s := readStory(t, dir)
+	for _, p := range s.spots() {
+		if p.journal == name {
+			all = append(all, string(s.at(p).Payload))
+		}
+	}
+	return all
+}
