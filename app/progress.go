@@ -112,8 +112,12 @@ func (p *progress) show() {
 	var in, waiting uint64
 	for _, s := range at.Stages {
 		moved := max(s.In, s.Out)
+		state := s.State
+		if s.InDoubt > 0 {
+			state = inspect.Count(s.InDoubt) + " in doubt"
+		}
 		rows = append(rows, row{
-			name: s.Name, state: s.State, in: s.In, out: s.Out, dead: s.Dead, inFlight: s.InFlight,
+			name: s.Name, state: state, in: s.In, out: s.Out, dead: s.Dead, inFlight: s.InFlight,
 			rate: float64(moved-min(moved, p.last[s.Name])) / max(since, 0.001),
 		})
 		p.last[s.Name] = moved
@@ -150,6 +154,8 @@ type stage struct {
 	In       uint64 `json:"in"`
 	Out      uint64 `json:"out"`
 	Dead     uint64 `json:"dead"`
+	Open     uint64 `json:"open,omitempty"`     // accepted and not finished
+	InDoubt  uint64 `json:"in_doubt,omitempty"` // of these, waiting for a decision
 	InFlight uint64 `json:"in_flight"`
 }
 
@@ -161,7 +167,7 @@ func (p *progress) writeStatus(at weir.Progress) {
 	}
 	s := status{Run: p.run.ID(), Epoch: p.run.Epoch(), Status: string(p.run.Status()), Phase: at.Phase, At: time.Now().UTC()}
 	for _, g := range at.Stages {
-		s.Stages = append(s.Stages, stage{g.Name, g.State, g.In, g.Out, g.Dead, g.InFlight})
+		s.Stages = append(s.Stages, stage{g.Name, g.State, g.In, g.Out, g.Dead, g.Open, g.InDoubt, g.InFlight})
 	}
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,6 +50,8 @@ type round struct {
 	bytes    int   // of data accepted
 	size     int   // about what is written
 }
+
+var errUnasked = errors.New("its execution ended, and nobody had asked for it")
 
 // maxEntries bounds what one move records, so that it fits a transition twice: as
 // records of the port fx and in the open work.
@@ -151,10 +154,16 @@ func (w *performer) say(r *round, m *move) error {
 			r.failed = errors.Join(r.failed, &InputError{Input: t.ref(), Kind: f.Kind, Panic: f.Panic, Stack: f.Stack, Err: f.Err})
 		}
 	case plan.Interrupted:
-		if m.cut == nil && s.ctx.Err() == nil {
-			r.failed = errors.Join(r.failed, &InputError{Input: t.ref(), Kind: event.KindUnknown, Err: errors.New("its execution ended and nobody had asked for it")})
+		if s.ctx.Err() == nil { // it would never go on
+			f := failureFrom(cmp.Or(m.cut, errUnasked))
+			r.failed = errors.Join(r.failed, &InputError{Input: t.ref(), Kind: f.Kind, Err: f.Err})
 		}
 	default: // nothing is to be added
+	}
+	texts, size, err := encoded(m.entries)
+	if err != nil {
+		w.spoilt(r, m, err)
+		return nil
 	}
 	if m.because.Kind != 0 {
 		s.consumeOther(m.because)
@@ -164,25 +173,43 @@ func (w *performer) say(r *round, m *move) error {
 			return err
 		}
 	}
-	size := 1
-	for i := range m.entries {
-		data, err := plan.AppendEntry(nil, &m.entries[i])
-		if err != nil {
-			return fmt.Errorf("record about %s: %w", t.ref(), err)
-		}
-		if size += len(data); size > maxEntries {
-			return &InputError{Input: t.ref(), Kind: event.KindTooLarge, Err: fmt.Errorf("what is to be recorded of it is more than %d MiB", maxEntries>>20)}
-		}
+	for i, text := range texts {
 		m.seqs = append(m.seqs, w.fx.count+1+uint64(w.unsaid(r)))
-		s.said = append(s.said, saying{port: &w.fx, typ: m.entries[i].Type, payload: data, about: t.origin()})
+		s.said = append(s.said, saying{port: &w.fx, typ: m.entries[i].Type, payload: text, about: t.origin()})
 	}
-	r.size += size
+	r.size += size + 1
 	if m.emit != nil && m.end != plan.Finished {
 		if err := w.emit(t, m.emit); err != nil {
 			return &InputError{Input: t.ref(), Kind: event.KindOf(err), Err: err}
 		}
 	}
 	return nil
+}
+
+// encoded returns entries as they are recorded, and their size.
+func encoded(entries []plan.Entry) (texts [][]byte, size int, err error) {
+	for i := range entries {
+		text, err := plan.AppendEntry(nil, &entries[i])
+		if err != nil {
+			return nil, 0, fmt.Errorf("what is to be recorded of it: %w", err)
+		}
+		if size += len(text); size > maxEntries {
+			return nil, 0, event.Mark(event.KindTooLarge, fmt.Errorf("what is to be recorded of it is more than %d MiB: %w", maxEntries>>20, journal.ErrTooLarge))
+		}
+		texts = append(texts, text)
+	}
+	return texts, size, nil
+}
+
+// spoilt takes what cannot be recorded out of a move. Whoever asked for it is told;
+// an execution's result fails the stage.
+func (w *performer) spoilt(r *round, m *move, err error) {
+	m.entries, m.emit, m.err, m.again = nil, nil, err, false
+	if m.end == 0 {
+		return
+	}
+	m.end = plan.Broken
+	r.failed = errors.Join(r.failed, &InputError{Input: m.t.ref(), Kind: event.KindOf(err), Err: err})
 }
 
 // unsaid is how many entries the open round has said.
