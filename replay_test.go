@@ -222,7 +222,7 @@ func TestReplayDelivers(t *testing.T) {
 			if n == 4 {
 				return errors.New("not four")
 			}
-			return got.add(t.Context(), n)
+			return got.add(ctx, n)
 		})
 	})
 	data := t.TempDir()
