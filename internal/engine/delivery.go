@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -94,6 +95,10 @@ func (s *stage) anyEnded() bool {
 func (w *sink) gather() (job, error) {
 	s := w.s
 	j := job{kind: deliverJob, pieces: w.out.job.pieces[:0], marks: w.out.job.marks[:0]}
+	var ahead marks
+	if w.out.stores {
+		ahead = maps.Clone(w.marks)
+	}
 	n := 0
 	for i := range s.inputs {
 		e := s.inputs[(s.next+i)%len(s.inputs)]
@@ -116,7 +121,8 @@ func (w *sink) gather() (job, error) {
 			p := piece{edge: e, batch: h.batch, raw: h.raw, from: from, to: to}
 			j.pieces = append(j.pieces, p)
 			if w.out.stores {
-				m, err := w.marks.after(p)
+				ahead.reach(p)
+				m, err := ahead.text()
 				if err != nil {
 					return j, err
 				}
@@ -130,6 +136,15 @@ func (w *sink) gather() (job, error) {
 	}
 	s.next = (s.next + 1) % len(s.inputs)
 	return j, nil
+}
+
+// back makes a piece that gather took be gathered again. Of several of an edge the
+// last one comes first.
+func (e *edge) back(p piece) {
+	if e.ahead.record == 0 { // it ended with its batch
+		e.ahead.batch--
+	}
+	e.ahead.record = p.from
 }
 
 // durable reports whether lsn is; if not, it asks for everything up to want and

@@ -22,9 +22,13 @@ type reached struct {
 	Seq   uint64     `json:"seq"`
 }
 
-// after returns the mark that is stored with a piece.
-func (m marks) after(p piece) (string, error) {
+// reach moves m behind a piece.
+func (m marks) reach(p piece) {
 	m[p.edge.journal] = reached{Epoch: p.batch.Epoch, Seq: p.batch.First + uint64(p.to) - 1}
+}
+
+// text is what the sink stores.
+func (m marks) text() (string, error) {
 	b, err := json.Marshal(m)
 	if err == nil && len(b) > maxMark {
 		err = fmt.Errorf("the mark of %d inputs has %d bytes, limit %d; merge inputs before the sink", len(m), len(b), maxMark)

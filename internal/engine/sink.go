@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weirflow/weir/event"
@@ -37,7 +38,7 @@ type sink struct {
 	noted     journal.LSN          // the first note, which nothing is delivered before
 	awaits    journal.LSN          // finalizing is placed here and not durable yet
 	accounts  []*contract.Delivery // by input
-	marks     marks                // what a sink that stores marks will have stored
+	marks     marks                // how far it was tried, of a sink that stores marks
 }
 
 // delivered is what became of a piece.
@@ -170,10 +171,16 @@ func (w *sink) delivered(j *job) error {
 		if len(w.held) == 0 {
 			w.since = time.Now()
 		}
+		if w.out.stores {
+			w.marks.reach(j.pieces[i])
+		}
 		w.held = append(w.held, j.pieces[i])
 		w.results = append(w.results, r)
 		w.heldN += uint64(j.pieces[i].to - j.pieces[i].from)
 		w.heldBytes += uint64(len(j.pieces[i].batch.Raw))
+	}
+	for _, p := range slices.Backward(j.pieces[len(j.results):]) {
+		p.edge.back(p) // behind one that failed; not tried
 	}
 	if !w.out.holds {
 		return w.settle(j)

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -107,6 +108,80 @@ func TestDeliveryFailures(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What comes behind a delivery that failed was not tried, and is delivered when it is
+// known what the failure means. No mark says that it was before.
+func TestDeliveryBehindAFailedOne(t *testing.T) {
+	for name, setup := range map[string]func(*sink){
+		"plain": func(*sink) {},
+		"held":  func(s *sink) { s.holds, s.node.Flush = true, time.Minute },
+		"marks": func(s *sink) { s.marks = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, w, log := newBuild(), &world{}, newLog(memory.Options{})
+				b.source("a", 1, upTo(20)...)
+				b.source("b", 1, 101, 102, 103)
+				b.source("c", 1, 201, 202, 203)
+				s := &marking{sink: b.sink("out", w, "a", "b", "c"), settled: map[string]uint64{}}
+				s.node.Sink = s
+				setup(s.sink)
+				s.refuse = func(_ context.Context, _ int, vs []int64) error {
+					switch {
+					case w.calls == 0:
+						time.Sleep(time.Second) // the others gather
+					case vs[0] == 4, vs[0] == 11, vs[0] == 102:
+						return errRefused
+					}
+					return nil
+				}
+				res := wait(t, start(t, b, log), evidence.Completed)
+				var got [3][]int64
+				for _, v := range w.values() {
+					got[v/100] = append(got[v/100], v)
+				}
+				want := slices.DeleteFunc(upTo(20), func(v int64) bool { return v == 4 || v == 11 })
+				if !slices.Equal(got[0], want) || !slices.Equal(got[1], []int64{101, 103}) || !slices.Equal(got[2], []int64{201, 202, 203}) || res.Out != 23 {
+					t.Errorf("delivered %v, counted %d", got, res.Out)
+				}
+				if dead := slices.Sorted(slices.Values(records(t, log, "out", "dead"))); !slices.Equal(dead, []string{"102", "11", "4"}) {
+					t.Errorf("dead letters %v", dead)
+				}
+				for _, m := range s.wrong {
+					t.Error(m)
+				}
+			})
+		})
+	}
+}
+
+// marking is a sink that compares each mark with what was delivered.
+type marking struct {
+	*sink
+	settled map[string]uint64 // the last record that was tried, by journal
+	wrong   []string
+}
+
+func (s *marking) Open(ctx context.Context, at plan.At) (plan.Deliverer, error) {
+	_, err := s.sink.Open(ctx, at)
+	return s, err
+}
+
+func (s *marking) Deliver(ctx context.Context, b *plan.Batch, from, to, attempt int, redelivered bool, mark string) (map[int]error, error) {
+	s.settled[b.Journal] = b.First + uint64(to) - 1
+	if s.marks {
+		var m map[string]struct{ Seq uint64 }
+		if err := json.Unmarshal([]byte(mark), &m); err != nil {
+			return nil, err
+		}
+		for journal, at := range m {
+			if at.Seq > s.settled[journal] {
+				s.wrong = append(s.wrong, fmt.Sprintf("a mark is at %s:%d, tried is %d", journal, at.Seq, s.settled[journal]))
+			}
+		}
+	}
+	return s.sink.Deliver(ctx, b, from, to, attempt, redelivered, mark)
 }
 
 // What a sink holds has a receipt only after a flush; Flush bounds how long it
