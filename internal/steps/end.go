@@ -23,7 +23,7 @@ func (r *Run) End(err error, done func(), failed func(error)) plan.Result {
 	if r.over && r.result.State != plan.Finished {
 		return r.result
 	}
-	e := plan.Entry{Type: plan.EntryCompleted, At: r.x.Now(), Emitted: len(r.pending)}
+	e := plan.Entry{Type: plan.EntryCompleted, At: r.x.Now()}
 	last := done
 	if r.over { // a person gave it up
 		err = r.result.Err
@@ -32,7 +32,11 @@ func (r *Run) End(err error, done func(), failed func(error)) plan.Result {
 		e.Reason = err.Error()
 		last = func() { failed(err) }
 	}
-	return plan.Result{State: plan.Finished, Entries: []plan.Entry{e}, Emit: r.emits(last)}
+	result := plan.Result{State: plan.Finished, Entries: []plan.Entry{e}, Emit: r.emits(last)}
+	if r.ended {
+		result.Entries = nil
+	}
+	return result
 }
 
 // compensate performs what was registered, the latest first, and returns the

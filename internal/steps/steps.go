@@ -28,6 +28,7 @@ type Run struct {
 	uses  map[string]perform.Guarded
 	past  []plan.Entry
 	first bool // nothing was on record when it began
+	ended bool // its end is on record
 
 	seen     map[string]bool // steps that the code came to
 	awaits   map[string]int  // how often a signal was awaited
@@ -51,7 +52,11 @@ func Begin(x plan.Execution, uses map[string]perform.Guarded) *Run {
 	r := &Run{x: x, uses: uses, past: x.History(), seen: map[string]bool{}, awaits: map[string]int{}}
 	r.first = len(r.past) == 0
 	for i := range r.past {
-		r.passOver += r.past[i].Emitted
+		if e := &r.past[i]; e.Type == plan.EntryCompleted {
+			r.ended = true // and what it emitted last has not left, or it were not executed again
+		} else {
+			r.passOver += e.Emitted
+		}
 	}
 	return r
 }
