@@ -27,7 +27,9 @@ type Failed[T any] struct {
 	Attempts int `json:"attempts,omitempty"`
 
 	// Happened tells of such an effect whether the action may have happened all the
-	// same. Of a dead letter it is effect.No.
+	// same; of an orchestration, whether the call that it failed on may have, or
+	// what it did before stands, because a compensation was given up. Of a dead
+	// letter it is effect.No.
 	Happened effect.Happened `json:"happened,omitempty"`
 }
 

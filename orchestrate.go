@@ -231,6 +231,9 @@ func (o *orchestrating[In, Out]) give(in *plan.Accepted, err error) {
 	if c, ok := errors.AsType[*plan.CallError](err); ok {
 		f.Happened, f.Attempts = effect.Happened(c.Happened), c.Attempts
 	}
+	if u, ok := errors.AsType[*plan.UndoError](err); ok && (f.Happened == effect.No || u.Happened == string(effect.Yes)) {
+		f.Happened = effect.Happened(u.Happened)
+	}
 	o.failed.Emit(f)
 }
 

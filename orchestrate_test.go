@@ -110,6 +110,46 @@ func TestOrchestrate(t *testing.T) {
 	}
 }
 
+// That a compensation was given up is told: what was done stands, or may.
+func TestCompensationGivenUp(t *testing.T) {
+	for _, c := range []struct {
+		charge, first, second error
+		want                  effect.Happened
+	}{
+		{errNo, nil, nil, effect.No},
+		{errNo, errNo, nil, effect.Yes},
+		{errNo, nil, errNo, effect.Yes},
+		{errNo, errNo, errLost, effect.Yes},
+		{errNo, errLost, errNo, effect.Yes},
+		{errNo, nil, errLost, effect.Maybe},
+		{errLost, nil, nil, effect.Maybe},
+		{errLost, nil, errNo, effect.Yes},
+	} {
+		does := func(name string, err error) effect.Effect[ask, said] {
+			return effect.KeyedByInput(name, func(context.Context, effect.Call, ask) (said, error) { return said{}, err })
+		}
+		charge, first, second := does("charge", c.charge), does("first", c.first), does("second", c.second)
+		var got []effect.Happened
+		def := weir.Define("shop", func(f *weir.Flow) {
+			_, failed := weir.Orchestrate(weir.From(f, "in", weir.Slice([]ask{{ID: "1"}})), "go", func(s *weir.Steps, a ask, _ weir.Emit[said]) error {
+				weir.Compensate(s, "first", first, a)
+				weir.Compensate(s, "second", second, a)
+				_, err := weir.Do(s, "charge", charge, a)
+				return err
+			}, weir.Using(charge), weir.Using(first), weir.Using(second))
+			weir.Each(failed, "bad", func(_ context.Context, f weir.Failed[ask]) error {
+				got = append(got, f.Happened)
+				return nil
+			})
+		})
+		if _, err := def.Run(t.Context(), weir.Options{}); err != nil || !slices.Equal(got, []effect.Happened{c.want}) {
+			t.Errorf("charge: %v, compensations: %v and %v: happened %q, %v; want %q", c.charge, c.first, c.second, got, err, c.want)
+		}
+	}
+}
+
+var errNo, errLost = effect.Permanent(errors.New("no")), errors.New("connection lost")
+
 // waitingDesk is a flow of payloads that sleep, and then wait for a signal that another
 // source brings, or a person.
 func waitingDesk(in []ask, given []answer, out *collect) *weir.Definition {

@@ -62,7 +62,8 @@ func Do[Req, Res any](s *Steps, step string, e effect.Effect[Req, Res], req Req)
 // Compensate has e performed, as the step of that name, if the orchestration fails
 // later: the latest that was registered first. What was registered is not on
 // record; the function registers it again when it is run again. If a compensation
-// fails, the others are made all the same, and the error says so.
+// fails, the others are made all the same, and the error says so; what it was to
+// undo stands then, which Failed.Happened tells.
 func Compensate[Req, Res any](s *Steps, step string, e effect.Effect[Req, Res], req Req) {
 	if fits(s, step, e) == nil {
 		s.run.Compensate(step, e.Name(), req)

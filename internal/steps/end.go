@@ -40,17 +40,30 @@ func (r *Run) End(err error, done func(), failed func(error)) plan.Result {
 }
 
 // compensate performs what was registered, the latest first, and returns the
-// handler's error with those of compensations that failed.
+// handler's error, as a [plan.UndoError] with those of compensations that failed.
 func (r *Run) compensate(cause error) error {
+	happened := perform.No
 	for _, u := range slices.Backward(r.undo) {
-		if _, err := r.Do(u.step, u.effect, u.in); err != nil {
-			if r.over {
-				return cause
-			}
-			cause = errors.Join(cause, fmt.Errorf("compensation %q: %w", u.step, err))
+		_, err := r.Do(u.step, u.effect, u.in)
+		if err == nil {
+			continue
+		}
+		if r.over {
+			return cause
+		}
+		cause = errors.Join(cause, fmt.Errorf("compensation %q: %w", u.step, err))
+		switch c, _ := errors.AsType[*plan.CallError](err); {
+		case c != nil && c.Happened == string(perform.Yes): // it is undone
+		case c != nil && c.Happened == string(perform.Maybe) && happened == perform.No:
+			happened = perform.Maybe
+		default:
+			happened = perform.Yes
 		}
 	}
-	return cause
+	if happened == perform.No {
+		return cause
+	}
+	return &plan.UndoError{Err: cause, Happened: string(happened)}
 }
 
 // passedBy parks an execution that comes to its end without a step that is on
