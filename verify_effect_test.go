@@ -11,6 +11,9 @@ import (
 
 	"github.com/weirflow/weir"
 	"github.com/weirflow/weir/effect"
+	"github.com/weirflow/weir/history"
+	"github.com/weirflow/weir/internal/inbox"
+	"github.com/weirflow/weir/internal/vfs"
 	"github.com/weirflow/weir/policy"
 )
 
@@ -105,5 +108,50 @@ func TestVerifyEffects(t *testing.T) {
 	}
 	if calls.Load() != made {
 		t.Errorf("verify made %d calls", calls.Load()-made)
+	}
+}
+
+// Attempts are counted on after a decision to call again.
+func TestVerifyADecidedRetry(t *testing.T) {
+	first := true
+	charge := effect.AtMostOnce("charge", func(context.Context, effect.Call, int) (string, error) {
+		if first {
+			first = false
+			return "", errors.New("connection lost")
+		}
+		return "charged", nil
+	}, effect.AskAPerson[int, string])
+	def := weir.Define("decided", func(f *weir.Flow) {
+		done, failed := weir.Perform(weir.From(f, "in", weir.Slice([]int{1, 2})), "charge", charge, weir.HoldInDoubt())
+		weir.Each(done, "charged", func(context.Context, string) error { return nil })
+		weir.Each(failed, "failed", func(context.Context, weir.Failed[int]) error { return nil })
+	})
+	o := weir.Options{Dir: t.TempDir(), Logger: quiet}
+	held, err := def.Run(t.Context(), o)
+	if err == nil || held.InDoubt != 1 {
+		t.Fatalf("%+v, %v", held, err)
+	}
+	run, err := history.Open(held.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Close()
+	for c, err := range run.Open(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Waits() {
+			d := inbox.Decision{Stage: c.Stage, Input: *c.InputID, Verdict: "retry"}
+			if _, err := inbox.Put(vfs.OS, held.Dir, inbox.Message{At: time.Now(), By: "ann", Decision: &d}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	sum, err := def.Run(t.Context(), o)
+	if err != nil || sum.Run != held.Run || sum.Status != weir.Completed || sum.Out != 2 {
+		t.Fatalf("%+v, %v", sum, err)
+	}
+	if v := verifyShop(t, def, sum.Dir, weir.VerifyOptions{}); v.Outcome != weir.Identical {
+		t.Errorf("%s, skipped %v: %+v", v.Outcome, v.Skipped, v.Differences)
 	}
 }

@@ -19,8 +19,10 @@ func (s *stage) requests(t *open) {
 		e := &t.entries[i]
 		switch e.Type {
 		case plan.EntryIntent, plan.EntryAttempt, plan.EntryOutcome:
-		case plan.EntryDecision: // and it may begin anew
-			delete(steps, e.Step)
+		case plan.EntryDecision: // and it may begin anew, with the next attempt
+			if c := steps[e.Step]; c != nil {
+				steps[e.Step] = &calls{attempt: c.attempt}
+			}
 			continue
 		default:
 			continue
