@@ -16,9 +16,7 @@ func (p Payload) MarshalJSON() ([]byte, error) {
 	if len(p) == 0 {
 		return []byte("null"), nil
 	}
-	var short bytes.Buffer
-	// encoding/json escapes these in what a MarshalJSON returns.
-	if !bytes.ContainsAny(p, "<>&\u2028\u2029") && json.Compact(&short, p) == nil && bytes.Equal(short.Bytes(), p) && p.plain() {
+	if p.plain() {
 		return p, nil
 	}
 	return json.Marshal(wrapped{Base64: base64.StdEncoding.EncodeToString(p)})
@@ -28,9 +26,30 @@ type wrapped struct {
 	Base64 string `json:"base64"`
 }
 
-// plain reports whether p would not be taken for null or for a wrapped payload.
+// plain reports whether p is JSON that stays what it is in a document: in the
+// shortest form, without what encoding/json escapes, and nothing that reading takes
+// for null or for a wrapped payload.
 func (p Payload) plain() bool {
-	return !bytes.Equal(p, []byte("null")) && !bytes.HasPrefix(p, []byte(`{"base64"`))
+	text := false // within a string
+	for i := 0; i < len(p); i++ {
+		switch c := p[i]; c {
+		case '"':
+			text = !text
+		case '\\':
+			i++ // one outside a string is not valid
+		case ' ', '\t', '\n', '\r':
+			if !text {
+				return false
+			}
+		case '<', '>', '&':
+			return false
+		case 0xE2: // U+2028 and U+2029
+			if i+2 < len(p) && p[i+1] == 0x80 && p[i+2]&^1 == 0xA8 {
+				return false
+			}
+		}
+	}
+	return !bytes.Equal(p, []byte("null")) && !bytes.HasPrefix(p, []byte(`{"base64"`)) && json.Valid(p)
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
@@ -52,20 +71,4 @@ func (p *Payload) UnmarshalJSON(data []byte) error {
 		*p = bytes.Clone(data)
 	}
 	return nil
-}
-
-// AppendEntry appends e as it is recorded on the port fx, without its type.
-func AppendEntry(dst []byte, e *Entry) ([]byte, error) {
-	data, err := json.Marshal(e)
-	return append(dst, data...), err
-}
-
-// ParseEntry reads what AppendEntry wrote. Unknown fields are left out.
-func ParseEntry(typ string, data []byte) (Entry, error) {
-	e := Entry{}
-	if err := json.Unmarshal(data, &e); err != nil {
-		return Entry{}, fmt.Errorf("%s: %w", typ, err)
-	}
-	e.Type = typ
-	return e, nil
 }

@@ -10,7 +10,17 @@ import (
 // AppendUpdate appends e as the open work of an input holds it: what is on
 // record as number seq of the stage's port fx, with its type.
 func AppendUpdate(dst []byte, seq uint64, e *Entry) ([]byte, error) {
-	return AppendEntry(wire.AppendUvarint(wire.AppendString(dst, e.Type), seq), e)
+	return AppendEntry(appendUpdate(dst, seq, e.Type), e)
+}
+
+// AppendWritten is AppendUpdate for an entry of that type whose text AppendEntry
+// wrote.
+func AppendWritten(dst []byte, seq uint64, typ string, text []byte) []byte {
+	return append(appendUpdate(dst, seq, typ), text...)
+}
+
+func appendUpdate(dst []byte, seq uint64, typ string) []byte {
+	return wire.AppendUvarint(wire.AppendString(dst, typ), seq)
 }
 
 // ParseUpdate reads what AppendUpdate wrote.
