@@ -90,7 +90,7 @@ var mutations = []mutation{
 	},
 	{
 		"open work forgets what was recorded", "internal/engine/round.go",
-		"s.t.Open = append(s.t.Open, journal.OpenWork{Op: journal.OpenUpdate, ID: m.t.in.ID, Data: data})", "_ = data",
+		"s.t.Open = append(s.t.Open, journal.OpenWork{Op: journal.OpenUpdate, ID: m.t.in.ID, Data: w.ink[at:]})", "_ = at",
 		"./internal/campaign ./internal/engine", "TestEffectsCrashEverywhere|DeathAtEveryTransition",
 	},
 	{

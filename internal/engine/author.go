@@ -23,6 +23,7 @@ type author struct {
 	enc  journal.Encoder
 	sys  tally // what supervisors say
 	said []saying
+	ink  []byte // what said is written into, in the open transition; memory that is used again
 
 	spoken int  // outputs of t that say what was said
 	before bool // they come before the others, which may follow from them
@@ -63,14 +64,25 @@ func say[E evidence.Moved | evidence.Terminal | evidence.Contract | evidence.Rec
 	a.said = append(a.said, saying{port: port, typ: typ, payload: evidence.Append(nil, e)})
 }
 
+// maxInk is how much memory an author keeps to write into again.
+const maxInk = 1 << 20
+
 // speak turns what was said into outputs of the open transition: one for what is
 // of one type and comes one after the other.
 func (a *author) speak() {
 	rec, last := journal.Record{}, -1
+	ink, at := a.ink[:0], 0
 	var out *journal.Output
-	for _, s := range a.said {
+	end := func() {
+		if out != nil {
+			out.Records, at = ink[at:len(ink):len(ink)], len(ink)
+		}
+	}
+	for i := range a.said {
+		s := &a.said[i]
 		y := s.port
 		if out == nil || out.Port != y.port || out.Type != s.typ {
+			end()
 			a.t.Outputs = append(a.t.Outputs, journal.Output{Port: y.port, Type: s.typ, First: y.count + 1})
 			a.spoken++
 			out, last = &a.t.Outputs[len(a.t.Outputs)-1], -1
@@ -86,8 +98,12 @@ func (a *author) speak() {
 			}
 			rec.Refs = append(rec.Refs, journal.Ref{Journal: j, Seq: s.about.Seq})
 		}
-		out.Records, last = journal.AppendRecord(out.Records, last, &rec)
+		ink, last = journal.AppendRecord(ink, last, &rec)
 		out.Count, out.Digest = out.Count+1, y.digest
+	}
+	end()
+	if a.ink = ink; cap(ink) > maxInk {
+		a.ink = nil
 	}
 	if a.before {
 		rotate(a.t.Outputs, a.spoken)

@@ -73,27 +73,17 @@ func (w *performer) heard(h *Handed) {
 			t = o
 		}
 	}
-	m := &move{t: t, entries: h.Entries, again: true, because: h.Consumed, told: h.Told}
+	m := &move{t: t, note: note{entries: h.Entries}, again: true, because: h.Consumed, told: h.Told}
 	switch {
 	case t == nil:
 		m.answer(0, ErrNotOpen)
 	case len(h.Entries) > 0 && t.heard(h.Entries[0].Type, h.Entries[0].ID):
 		m.answer(t.must, nil)
-	case t.state != taskParked && (t.state != taskSuspended || h.Consumed.Kind == journal.Decided) || w.moving(t):
+	case t.state != taskParked && (t.state != taskSuspended || h.Consumed.Kind == journal.Decided) || t.moving > 0:
 		m.answer(0, ErrNotWaiting)
 	default:
-		w.moves = append(w.moves, m)
+		w.move(m)
 	}
-}
-
-// moving reports whether a move of t waits to be placed.
-func (w *performer) moving(t *task) bool {
-	for _, m := range w.moves {
-		if m.t == t {
-			return true
-		}
-	}
-	return false
 }
 
 // publish tells others which inputs are in doubt.
@@ -104,8 +94,8 @@ func (w *performer) publish() {
 			continue
 		}
 		d := InDoubt{Stage: w.s.name, ID: t.in.ID, Input: t.in.Input}
-		if n := len(t.entries); n > 0 {
-			d.Since, d.Reason = t.entries[n-1].At, t.entries[n-1].Reason
+		if e := t.last(); e != nil {
+			d.Since, d.Reason = e.At, e.Reason
 		}
 		doubts = append(doubts, d)
 	}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/weirflow/weir/internal/plan"
@@ -15,6 +14,7 @@ type execution struct {
 	w       *performer
 	t       *task         // the stage's; in of it never changes
 	past    []plan.Entry  // recorded before it began
+	move    move          // the request under way, then how it came back: the stage's until it answers
 	must    journal.LSN   // what a call waits for
 	answers chan recorded // the stage sends one for each request; capacity 1 so that it never waits
 	refused error         // what Record or Durable returned last
@@ -30,7 +30,7 @@ type recorded struct {
 var _ plan.Execution = (*execution)(nil)
 
 func newExecution(w *performer, t *task) *execution {
-	return &execution{w: w, t: t, past: slices.Clip(t.entries), must: t.must, answers: make(chan recorded, 1)}
+	return &execution{w: w, t: t, past: t.history(), must: t.must, answers: make(chan recorded, 1)}
 }
 
 // run is the goroutine.
@@ -42,7 +42,13 @@ func (x *execution) run() {
 	if err != nil {
 		x.result = plan.Result{State: plan.Broken, Err: err}
 	}
-	x.w.s.mail.post(message{kind: performed, exec: x})
+	r := &x.result
+	x.move = move{
+		t: x.t, end: r.State, note: note{entries: r.Entries}, emit: r.Emit, err: r.Err, wake: r.Wake, cut: x.refused,
+		texts: x.move.texts[:0], ink: x.move.ink[:0],
+	}
+	_ = x.move.write() // say meets the error again
+	x.w.s.mail.post(message{kind: performed, move: &x.move})
 }
 
 // Context ends when the stage is told to end at once.
@@ -63,8 +69,9 @@ func (x *execution) Record(emit func(), entries ...plan.Entry) error {
 	if len(entries) == 0 && emit == nil {
 		return nil
 	}
-	m := &move{t: x.t, entries: entries, emit: emit, told: func(at journal.LSN, err error) { x.answers <- recorded{at, err} }}
-	x.w.s.mail.post(message{kind: recording, move: m})
+	x.move = move{t: x.t, note: note{entries: entries}, emit: emit, told: x.told, texts: x.move.texts[:0], ink: x.move.ink[:0]}
+	_ = x.move.write() // say meets the error again
+	x.w.s.mail.post(message{kind: recording, move: &x.move})
 	select {
 	case r := <-x.answers:
 		x.must, x.refused = max(x.must, r.at), r.err
@@ -73,6 +80,8 @@ func (x *execution) Record(emit func(), entries ...plan.Entry) error {
 	}
 	return x.refused
 }
+
+func (x *execution) told(at journal.LSN, err error) { x.answers <- recorded{at, err} }
 
 // Durable waits until a call may leave; see [plan.Execution].
 func (x *execution) Durable() error {

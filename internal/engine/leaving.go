@@ -3,11 +3,9 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
-	"github.com/weirflow/weir/journal"
 )
 
 // emitAll emits the outputs that may leave: those that wait for nothing, and in
@@ -138,9 +136,9 @@ func (w *performer) emit(t *task, fn func()) error {
 	turn := s.node.Turn
 	turn.Base, turn.Item, turn.From = 0, -1, w.because(t)
 	defer func() { turn.From = nil }()
-	marks := make([]int, len(s.ports))
-	for i, p := range s.ports {
-		marks[i] = p.Writer.Len()
+	w.lens = w.lens[:0]
+	for _, p := range s.ports {
+		w.lens = append(w.lens, p.Writer.Len())
 	}
 	fn()
 	var err error
@@ -149,7 +147,7 @@ func (w *performer) emit(t *task, fn func()) error {
 	}
 	if err != nil {
 		for i, p := range s.ports {
-			p.Writer.Rollback(marks[i])
+			p.Writer.Rollback(w.lens[i])
 		}
 	}
 	turn.Err = nil
@@ -157,18 +155,23 @@ func (w *performer) emit(t *task, fn func()) error {
 }
 
 // because returns what an emission from t follows from: the input, what was
-// decided about it, and the last that is on record.
+// decided about it, and the last that is on record. It is good until the next call.
 func (w *performer) because(t *task) []plan.Origin {
-	refs := []plan.Origin{t.origin()}
-	fx := func(seq uint64) { refs = append(refs, plan.Origin{Journal: w.s.name + "." + journal.PortFx, Seq: seq}) }
-	entries, seqs := t.entries, t.seqs
-	if t.now != nil {
-		entries, seqs = append(slices.Clip(entries), t.now.entries...), append(slices.Clip(seqs), t.now.seqs...)
-	}
-	for i := range entries {
-		if entries[i].Type == plan.EntryDecision || i+1 == len(entries) {
-			fx(seqs[i])
+	from := append(w.from[:0], t.origin())
+	see := func(n note, last bool) {
+		for i := range n.entries {
+			if n.entries[i].Type == plan.EntryDecision || last && i+1 == len(n.entries) {
+				from = append(from, plan.Origin{Journal: w.journal, Seq: n.first + uint64(i)})
+			}
 		}
 	}
-	return refs
+	now := t.now != nil && len(t.now.entries) > 0
+	for i, n := range t.notes {
+		see(n, !now && i+1 == len(t.notes))
+	}
+	if now {
+		see(t.now.note, true)
+	}
+	w.from = from
+	return from
 }

@@ -21,11 +21,12 @@ import (
 // A slot is taken by an execution until what it brought about is durable, so that
 // no more calls than slots can be unknown after a crash.
 type performer struct {
-	s    *stage
-	p    plan.Performer
-	tune plan.Performing
-	at   *recovery.Stage // where an earlier epoch got to; nil once that is taken in
-	fx   tally           // what was recorded of effects
+	s       *stage
+	p       plan.Performer
+	tune    plan.Performing
+	at      *recovery.Stage // where an earlier epoch got to; nil once that is taken in
+	fx      tally           // what was recorded of effects
+	journal string          // of fx
 
 	next    uint64           // ID of the input that is accepted next
 	tasks   map[uint64]*task // accepted and not finished
@@ -42,6 +43,11 @@ type performer struct {
 	parked  int
 	dormant int // suspended
 
+	// Reused, good within one round or call.
+	ink  []byte        // of updates of open work
+	lens []int         // of ports
+	from []plan.Origin // what emissions follow from
+
 	running  int             // executions
 	resting  int             // goroutines that wait for one
 	jobs     chan *execution // the stage sends to a resting goroutine and closes it at the end; capacity of all slots so that it never waits
@@ -56,7 +62,7 @@ type performer struct {
 
 func newPerformer(s *stage, at *recovery.Stage) *performer {
 	w := &performer{
-		s: s, p: s.node.Performer, tune: s.node.Performing, at: at, fx: tally{port: journal.PortFx}, next: 1,
+		s: s, p: s.node.Performer, tune: s.node.Performing, at: at, fx: tally{port: journal.PortFx}, journal: s.name + "." + journal.PortFx, next: 1,
 		tasks: map[uint64]*task{}, keys: map[string][]*task{}, gone: make(chan struct{}),
 	}
 	s.before = true
@@ -96,9 +102,9 @@ func (w *performer) handle(m message) error {
 	switch m.kind {
 	case performed:
 		w.resting++
-		w.came(m.exec)
+		w.move(m.move)
 	case recording:
-		w.moves = append(w.moves, m.move)
+		w.move(m.move)
 	case handed:
 		w.heard(m.hand)
 	case signalled:
@@ -106,13 +112,6 @@ func (w *performer) handle(m message) error {
 	default: // for others
 	}
 	return nil
-}
-
-// came makes a move of how an execution came back.
-func (w *performer) came(x *execution) {
-	w.moves = append(w.moves, &move{
-		t: x.t, end: x.result.State, entries: x.result.Entries, emit: x.result.Emit, err: x.result.Err, wake: x.result.Wake, cut: x.refused,
-	})
 }
 
 func (w *performer) work() (bool, error) {
@@ -177,6 +176,7 @@ func (w *performer) refuse(err error) {
 			w.running--
 			m.t.state = taskCut
 		}
+		m.t.moving--
 		m.answer(0, err)
 	}
 	w.moves = nil
@@ -191,7 +191,7 @@ func (w *performer) release() {
 		for n < len(w.settling) && w.settling[n] <= durable {
 			n++
 		}
-		w.settling = slices.Delete(w.settling, 0, n)
+		w.settling = w.settling[n:]
 		if len(w.settling) == 0 || !w.startable() || w.running+len(w.settling) < w.slots() {
 			return
 		}
@@ -221,7 +221,7 @@ func (w *performer) holds() bool { return w.tune.Hold && w.parked > 0 }
 func (w *performer) start() (did bool, err error) {
 	for w.startable() && w.running+len(w.settling) < w.slots() {
 		t := w.ready[0]
-		w.ready = slices.Delete(w.ready, 0, 1)
+		w.ready[0], w.ready = nil, w.ready[1:]
 		t.state, did = taskRunning, true
 		w.running++
 		if ok, err := w.dares(t); err != nil {
@@ -251,13 +251,13 @@ func (w *performer) execute(x *execution) {
 // dares reports whether t may be executed: a careful stage puts on record that it
 // is about to be, and puts t aside if the process died too often.
 func (w *performer) dares(t *task) (bool, error) {
-	decided := len(t.entries) > 0 && t.entries[len(t.entries)-1].Type == plan.EntryDecision
-	if !w.s.careful || decided {
+	last := t.last()
+	if !w.s.careful || last != nil && last.Type == plan.EntryDecision {
 		return true, nil
 	}
 	ok, err := w.s.tryInput(trying{t.in.Input.Journal, t.in.Input.Seq})
 	if err == nil && !ok {
-		w.moves = append(w.moves, &move{t: t, end: plan.Parked, err: event.Mark(event.KindCrash, errCrash)})
+		w.move(&move{t: t, end: plan.Parked, err: event.Mark(event.KindCrash, errCrash)})
 	}
 	return ok, err
 }

@@ -35,10 +35,10 @@ func (w *performer) restore() error {
 			if err != nil {
 				return fmt.Errorf("open work of %s: %w", t.ref(), err)
 			}
-			t.entries, t.seqs = append(t.entries, e), append(t.seqs, seq)
+			t.notes = append(t.notes, note{[]plan.Entry{e}, seq})
 			t.late = t.late || e.Type == plan.EntryParked
 		}
-		if n := len(t.entries); n > 0 && t.entries[n-1].Type == plan.EntryParked {
+		if e := t.last(); e != nil && e.Type == plan.EntryParked {
 			t.state = taskParked
 		}
 		var err error

@@ -16,7 +16,9 @@ import (
 // recorded, how it came back, or what was said from outside.
 type move struct {
 	t       *task
-	entries []plan.Entry
+	note             // what it records; its place is known in the open round
+	texts   [][]byte // of the first entries, as they are recorded
+	ink     []byte   // what texts are in
 	emit    func()
 	end     plan.ResultState // how an execution came back; zero if none did
 	err     error            // of Parked and Broken
@@ -27,8 +29,37 @@ type move struct {
 	told    func(at journal.LSN, err error)
 	apply   func() error // changes tables, in the open round; may be nil
 
-	seqs    []uint64 // of entries, in the open round
-	failure *plan.Failure
+	failure *plan.Failure // of Broken, in the open round
+}
+
+// move has m placed.
+func (w *performer) move(m *move) {
+	w.moves = append(w.moves, m)
+	m.t.moving++
+}
+
+// usualText is more than most entries take without their payloads.
+const usualText = 320
+
+// write makes the texts of entries that have none. Whoever records something does
+// it before the stage comes to it.
+func (m *move) write() error {
+	size := 0
+	for i := range m.entries {
+		if i >= len(m.texts) {
+			m.ink = slices.Grow(m.ink, usualText+len(m.entries[i].Request)+len(m.entries[i].Result))
+			at := len(m.ink)
+			ink, err := plan.AppendEntry(m.ink, &m.entries[i])
+			if err != nil {
+				return fmt.Errorf("what is to be recorded of it: %w", err)
+			}
+			m.ink, m.texts = ink, append(m.texts, ink[at:])
+		}
+		if size += len(m.texts[i]); size > maxEntries {
+			return event.Mark(event.KindTooLarge, fmt.Errorf("what is to be recorded of it is more than %d MiB: %w", maxEntries>>20, journal.ErrTooLarge))
+		}
+	}
+	return nil
 }
 
 func (m *move) answer(at journal.LSN, err error) {
@@ -45,6 +76,7 @@ type round struct {
 	accepted []*task
 	passed   bool  // outputs left before others that come before them
 	tooLarge bool  // the next input is, by itself
+	said     int   // records of the port fx
 	failed   error // the stage fails, once the rest is placed
 	items    int   // inputs consumed
 	bytes    int   // of data accepted
@@ -102,7 +134,7 @@ func (w *performer) compose(r *round) error {
 			if !w.over {
 				continue // until there is credit
 			}
-			m.emit, m.entries, m.err = nil, nil, errCancelled // it is done again at resume
+			m.emit, m.entries, m.texts, m.ink, m.err = nil, nil, nil, nil, errCancelled // it is done again at resume
 		}
 		if err := w.say(r, m); err != nil {
 			return err
@@ -113,16 +145,15 @@ func (w *performer) compose(r *round) error {
 			return err
 		}
 	}
+	w.ink = w.ink[:0]
 	for _, m := range r.moves {
 		if m.t.leaving {
 			continue
 		}
-		for i := range m.entries {
-			data, err := plan.AppendUpdate(nil, m.seqs[i], &m.entries[i])
-			if err != nil {
-				return fmt.Errorf("record about %s: %w", m.t.ref(), err)
-			}
-			s.t.Open = append(s.t.Open, journal.OpenWork{Op: journal.OpenUpdate, ID: m.t.in.ID, Data: data})
+		for i, text := range m.texts {
+			at := len(w.ink)
+			w.ink = plan.AppendWritten(w.ink, m.first+uint64(i), m.entries[i].Type, text)
+			s.t.Open = append(s.t.Open, journal.OpenWork{Op: journal.OpenUpdate, ID: m.t.in.ID, Data: w.ink[at:]})
 		}
 	}
 	for _, t := range r.leaving {
@@ -138,7 +169,7 @@ func (w *performer) compose(r *round) error {
 func (w *performer) say(r *round, m *move) error {
 	s, t := w.s, m.t
 	r.moves, t.now = append(r.moves, m), m
-	m.seqs, m.failure = m.seqs[:0], nil
+	m.failure = nil
 	switch m.end {
 	case plan.Parked:
 		if n := len(m.entries); n == 0 || m.entries[n-1].Type != plan.EntryParked {
@@ -160,8 +191,7 @@ func (w *performer) say(r *round, m *move) error {
 		}
 	default: // nothing is to be added
 	}
-	texts, size, err := encoded(m.entries)
-	if err != nil {
+	if err := m.write(); err != nil {
 		w.spoilt(r, m, err)
 		return nil
 	}
@@ -173,11 +203,12 @@ func (w *performer) say(r *round, m *move) error {
 			return err
 		}
 	}
-	for i, text := range texts {
-		m.seqs = append(m.seqs, w.fx.count+1+uint64(w.unsaid(r)))
+	m.first = w.fx.count + 1 + uint64(r.said)
+	for i, text := range m.texts {
 		s.said = append(s.said, saying{port: &w.fx, typ: m.entries[i].Type, payload: text, about: t.origin()})
 	}
-	r.size += size + 1
+	r.said += len(m.texts)
+	r.size += len(m.ink) + 1
 	if m.emit != nil && m.end != plan.Finished {
 		if err := w.emit(t, m.emit); err != nil {
 			return &InputError{Input: t.ref(), Kind: event.KindOf(err), Err: err}
@@ -186,39 +217,15 @@ func (w *performer) say(r *round, m *move) error {
 	return nil
 }
 
-// encoded returns entries as they are recorded, and their size.
-func encoded(entries []plan.Entry) (texts [][]byte, size int, err error) {
-	for i := range entries {
-		text, err := plan.AppendEntry(nil, &entries[i])
-		if err != nil {
-			return nil, 0, fmt.Errorf("what is to be recorded of it: %w", err)
-		}
-		if size += len(text); size > maxEntries {
-			return nil, 0, event.Mark(event.KindTooLarge, fmt.Errorf("what is to be recorded of it is more than %d MiB: %w", maxEntries>>20, journal.ErrTooLarge))
-		}
-		texts = append(texts, text)
-	}
-	return texts, size, nil
-}
-
 // spoilt takes what cannot be recorded out of a move. Whoever asked for it is told;
 // an execution's result fails the stage.
 func (w *performer) spoilt(r *round, m *move, err error) {
-	m.entries, m.emit, m.err, m.again = nil, nil, err, false
+	m.entries, m.texts, m.ink, m.emit, m.err, m.again = nil, nil, nil, nil, err, false
 	if m.end == 0 {
 		return
 	}
 	m.end = plan.Broken
 	r.failed = errors.Join(r.failed, &InputError{Input: m.t.ref(), Kind: event.KindOf(err), Err: err})
-}
-
-// unsaid is how many entries the open round has said.
-func (w *performer) unsaid(r *round) int {
-	n := len(r.kept)
-	for _, m := range r.moves {
-		n += len(m.seqs)
-	}
-	return n
 }
 
 func reasonOf(err error) string { return failureOf(&plan.Failure{Err: err}).Error() }
@@ -231,7 +238,10 @@ func (w *performer) placed(r *round) {
 	for _, m := range r.moves {
 		t := m.t
 		t.now = nil
-		t.entries, t.seqs = append(t.entries, m.entries...), append(t.seqs, m.seqs...)
+		t.moving--
+		if len(m.entries) > 0 && !t.leaving {
+			t.notes = append(t.notes, m.note)
+		}
 		t.must = at
 		doubts = doubts || m.end == plan.Parked || m.again && t.state == taskParked
 		w.follow(m)
@@ -337,6 +347,7 @@ func (w *performer) tooLarge(r *round, err error) error {
 		w.big = true
 	case len(r.moves) == 1 && r.moves[0].end == 0 && r.moves[0].told != nil:
 		w.moves = slices.DeleteFunc(w.moves, func(m *move) bool { return m == r.moves[0] })
+		r.moves[0].t.moving--
 		r.moves[0].answer(0, err)
 	default:
 		return err

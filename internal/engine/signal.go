@@ -137,6 +137,7 @@ func (w *performer) keep(r *round) error {
 		s.consumeOther(journal.Consumed{Kind: journal.Signalled, ID: a.ID})
 		s.said = append(s.said, saying{port: &w.fx, typ: e.Type, payload: data, about: a.From})
 		r.kept = append(r.kept, a)
+		r.said++
 		r.size += len(data)
 	}
 	return nil
@@ -216,7 +217,7 @@ func (w *performer) match(address string) {
 		if g.taken[kept.ID] {
 			continue
 		}
-		for len(waiting) > 0 && w.moving(waiting[0]) {
+		for len(waiting) > 0 && waiting[0].moving > 0 {
 			waiting = waiting[1:]
 		}
 		if len(waiting) == 0 {
@@ -224,9 +225,9 @@ func (w *performer) match(address string) {
 		}
 		t := waiting[0]
 		g.taken[kept.ID] = true
-		w.moves = append(w.moves, &move{
+		w.move(&move{
 			t: t, again: true, because: journal.Consumed{Kind: journal.Signalled, ID: kept.ID},
-			entries: []plan.Entry{{Type: plan.EntryWoken, Step: t.wake.Step, Effect: t.wake.Signal, Key: t.wake.Key, Result: slices.Clone(kept.Payload), ID: kept.ID, At: time.Now().UTC()}},
+			note: note{entries: []plan.Entry{{Type: plan.EntryWoken, Step: t.wake.Step, Effect: t.wake.Signal, Key: t.wake.Key, Result: slices.Clone(kept.Payload), ID: kept.ID, At: time.Now().UTC()}}},
 			apply: func() error {
 				w.s.node.Turn.Base, w.s.node.Turn.Item = 0, -1
 				return g.change(address, func(k *plan.Kept) {

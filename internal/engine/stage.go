@@ -20,8 +20,7 @@ type message struct {
 	in   supervise.StageInput // command
 	read *plan.Read           // arrived
 	err  error                // readEnded
-	exec *execution           // performed
-	move *move                // recording
+	move *move                // performed, recording
 	hand *Handed              // handed
 
 	signal *arrival // signalled

@@ -16,13 +16,14 @@ import (
 type task struct {
 	in      plan.Accepted
 	state   taskState
-	entries []plan.Entry  // recorded of it, in order; executions share memory with it
-	seqs    []uint64      // of entries on the port fx
+	notes   []note        // recorded of it, in order
 	must    journal.LSN   // what a call of it waits for
 	late    bool          // it was parked: its output leaves when it comes, not in order
 	emit    func()        // of an answered one; may be nil
 	failure *plan.Failure // of an answered one: it is buried
 	wake    plan.Wake     // of a suspended one
+	alarm   int           // place among the alarms, counted from 1; zero if it has none
+	moving  int           // moves of it that wait to be placed
 	now     *move         // of it, in the open round
 	leaving bool          // it finishes with the open round
 }
@@ -46,9 +47,42 @@ func (t *task) origin() plan.Origin {
 
 func (t *task) ref() string { return fmt.Sprintf("%s:%d", t.in.Input.Journal, t.in.Input.Seq) }
 
+// A note is what one transition recorded of a task. Nobody changes it: executions
+// share memory with it.
+type note struct {
+	entries []plan.Entry
+	first   uint64 // sequence of the first entry on the port fx; the others follow it
+}
+
+// history is all that was recorded of t.
+func (t *task) history() []plan.Entry {
+	switch len(t.notes) {
+	case 0:
+		return nil
+	case 1:
+		return slices.Clip(t.notes[0].entries)
+	}
+	var all []plan.Entry
+	for i := range t.notes {
+		all = append(all, t.notes[i].entries...)
+	}
+	return all
+}
+
+// last is what was recorded of t last, nil if nothing was.
+func (t *task) last() *plan.Entry {
+	if len(t.notes) == 0 {
+		return nil
+	}
+	es := t.notes[len(t.notes)-1].entries
+	return &es[len(es)-1]
+}
+
 // heard reports whether t has an entry that came as the file id.
 func (t *task) heard(typ, id string) bool {
-	return id != "" && slices.ContainsFunc(t.entries, func(e plan.Entry) bool { return e.Type == typ && e.ID == id })
+	return id != "" && slices.ContainsFunc(t.notes, func(n note) bool {
+		return slices.ContainsFunc(n.entries, func(e plan.Entry) bool { return e.Type == typ && e.ID == id })
+	})
 }
 
 // add makes a task of an accepted input and puts it behind the others.
@@ -115,12 +149,14 @@ func (w *performer) remember(at *recovery.Stage) error {
 		o := recovery.Open{OpenWork: journal.OpenWork{
 			Op: journal.OpenAdd, ID: t.in.ID, Epoch: t.in.Input.Epoch, Journal: t.in.Input.Journal, Seq: t.in.Input.Seq, Data: t.in.Data,
 		}}
-		for i := range t.entries {
-			u, err := plan.AppendUpdate(nil, t.seqs[i], &t.entries[i])
-			if err != nil {
-				return fmt.Errorf("open work of %s: %w", t.ref(), err)
+		for _, n := range t.notes {
+			for i := range n.entries {
+				u, err := plan.AppendUpdate(nil, n.first+uint64(i), &n.entries[i])
+				if err != nil {
+					return fmt.Errorf("open work of %s: %w", t.ref(), err)
+				}
+				o.Updates = append(o.Updates, u)
 			}
-			o.Updates = append(o.Updates, u)
 		}
 		at.Open = append(at.Open, o)
 	}
