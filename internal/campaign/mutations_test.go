@@ -75,7 +75,12 @@ var mutations = []mutation{
 	},
 	{
 		"a slot is free before its outcome is durable", "internal/engine/round.go",
-		"w.settling = append(w.settling, t.must) // no slot before that is durable", "_ = t",
+		"w.settling = append(w.settling, t.must) // the slot is not free before that is durable", "_ = t",
+		"./internal/engine", "Slots",
+	},
+	{
+		"a call in a slot does not wait for the outcome before it", "internal/engine/perform.go",
+		"t.must = max(t.must, w.settling[0]) // no call in this slot before that is durable", "_ = t",
 		"./internal/engine", "Slots",
 	},
 	{

@@ -18,8 +18,9 @@ import (
 // record what happens; the stage places what several ask for in one transition, a
 // [round] (round.go).
 //
-// A slot is taken by an execution until what it brought about is durable, so that
-// no more calls than slots can be unknown after a crash.
+// A slot is taken until what its execution brought about is durable, so that no more
+// calls than slots can be unknown after a crash. The next execution may begin in it
+// before that: its calls wait, as they do for what was recorded of its own input.
 type performer struct {
 	s       *stage
 	p       plan.Performer
@@ -182,22 +183,11 @@ func (w *performer) refuse(err error) {
 	w.moves = nil
 }
 
-// release frees the slots whose outcome is durable, and asks for the others if
-// something waits for them.
+// release frees the slots whose outcome is durable.
 func (w *performer) release() {
-	for {
-		durable := journal.LSN(w.s.run.durable.Load())
-		n := 0
-		for n < len(w.settling) && w.settling[n] <= durable {
-			n++
-		}
-		w.settling = w.settling[n:]
-		if len(w.settling) == 0 || !w.startable() || w.running+len(w.settling) < w.slots() {
-			return
-		}
-		if !w.s.durable(w.settling[0], w.settling[len(w.settling)-1]) {
-			return
-		}
+	durable := journal.LSN(w.s.run.durable.Load())
+	for len(w.settling) > 0 && w.settling[0] <= durable {
+		w.settling = w.settling[1:]
 	}
 }
 
@@ -217,11 +207,16 @@ func (w *performer) startable() bool {
 // holds reports whether nothing goes on because of inputs in doubt.
 func (w *performer) holds() bool { return w.tune.Hold && w.parked > 0 }
 
-// start begins executions while there are slots.
+// start begins executions while there are slots: free ones first, then those that
+// are freed soonest.
 func (w *performer) start() (did bool, err error) {
-	for w.startable() && w.running+len(w.settling) < w.slots() {
+	for w.startable() && w.running < w.slots() {
 		t := w.ready[0]
 		w.ready[0], w.ready = nil, w.ready[1:]
+		if w.running+len(w.settling) >= w.slots() {
+			t.must = max(t.must, w.settling[0]) // no call in this slot before that is durable
+			w.settling = w.settling[1:]
+		}
 		t.state, did = taskRunning, true
 		w.running++
 		if ok, err := w.dares(t); err != nil {

@@ -284,7 +284,7 @@ func (w *performer) follow(m *move) {
 	if m.end != 0 {
 		w.running--
 		if len(m.entries) > 0 {
-			w.settling = append(w.settling, t.must) // no slot before that is durable
+			w.settling = append(w.settling, t.must) // the slot is not free before that is durable
 		}
 	}
 	switch {
