@@ -204,7 +204,7 @@ func (o *orchestrating[In, Out]) grant(s *stage, u *plan.Use) {
 
 // Execute runs the function once over one payload; see plan.Performer.
 func (o *orchestrating[In, Out]) Execute(x plan.Execution) plan.Result {
-	v, err := o.in.Decode(x.Input().Data)
+	v, err := o.input(x)
 	if err != nil {
 		err = fmt.Errorf("diverged: what an earlier process accepted cannot be read by this code: %w", err)
 		return plan.Result{State: plan.Parked, Err: err}

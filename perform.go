@@ -86,7 +86,7 @@ type performing[Req, Res any] struct {
 }
 
 // Accept encodes a payload, as it is in its record if it can be; see plan.Performer.
-func (p *performing[Req, Res]) Accept(b *plan.Batch, i int) (data []byte, key string, failure *plan.Failure) {
+func (p *performing[Req, Res]) Accept(b *plan.Batch, i int, in *plan.Accepted) (failure *plan.Failure) {
 	defer func() {
 		if v := recover(); v != nil {
 			failure = panicked(v)
@@ -94,18 +94,30 @@ func (p *performing[Req, Res]) Accept(b *plan.Batch, i int) (data []byte, key st
 	}()
 	v := b.Values.([]Req)[i]
 	var err error
-	if b.Type == p.in.Name {
-		data = b.Payload(i)
-	} else if data, err = p.in.Append(nil, &v); err != nil {
-		return nil, "", refused(err, event.KindValidation)
+	if b.Type != p.in.Name {
+		if in.Data, err = p.in.Append(nil, &v); err != nil {
+			in.Data = nil
+			return refused(err, event.KindValidation)
+		}
+	} else if in.Data = b.Payload(i); p.in.Mode == payload.Share {
+		in.Value = v
 	}
 	if p.key == nil {
-		return data, "", nil
+		return nil
 	}
-	if key, err = p.key(v); err != nil {
-		return data, "", refused(err, event.KindValidation)
+	if in.Key, err = p.key(v); err != nil {
+		return refused(err, event.KindValidation)
 	}
-	return data, key, nil
+	return nil
+}
+
+// input returns the payload of an execution.
+func (p *performing[Req, Res]) input(x plan.Execution) (Req, error) {
+	in := x.Input()
+	if v, ok := in.Value.(Req); ok {
+		return v, nil
+	}
+	return p.in.Decode(in.Data)
 }
 
 // Key returns the key of an accepted payload; see plan.Performer.
@@ -127,7 +139,7 @@ func (p *performing[Req, Res]) Key(data []byte) (key string, err error) {
 
 // Execute makes the call of one payload; see plan.Performer.
 func (p *performing[Req, Res]) Execute(x plan.Execution) plan.Result {
-	v, err := p.in.Decode(x.Input().Data)
+	v, err := p.input(x)
 	if err != nil {
 		return plan.Result{State: plan.Broken, Err: fmt.Errorf("what an earlier process accepted cannot be read by this code: %w", err)}
 	}

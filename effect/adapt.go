@@ -58,7 +58,7 @@ func Adapt[In, Req, Res, Out any](e Effect[Req, Res], to func(In) (Req, error), 
 				}
 				return from(in.(In), mid.(Res))
 			}
-			if p.AppendOut, p.DecodeOut, err = codec[Out](c); err != nil {
+			if p.AppendOut, p.DecodeOut, _, err = codec[Out](c); err != nil {
 				return nil, fmt.Errorf("its result %w", err)
 			}
 		}
@@ -94,7 +94,7 @@ func OrElse[Req, Res any](e Effect[Req, Res], answer func(Req, error) (Res, erro
 			}
 			return answer(in.(Req), cause)
 		}
-		if p.AppendOut, p.DecodeOut, err = codec[Res](c); err != nil {
+		if p.AppendOut, p.DecodeOut, _, err = codec[Res](c); err != nil {
 			return nil, fmt.Errorf("its result %w", err)
 		}
 		return p, nil

@@ -241,10 +241,10 @@ func declare[Req, Res any](
 			p.Reconcile = reconciling(reconcile)
 		}
 		var err error
-		if p.AppendReq, p.DecodeReq, err = codec[Req](c); err != nil {
+		if p.AppendReq, p.DecodeReq, _, err = codec[Req](c); err != nil {
 			return nil, fmt.Errorf("its request %w", err)
 		}
-		if p.AppendRes, p.DecodeRes, err = codec[Res](c); err != nil {
+		if p.AppendRes, p.DecodeRes, p.Decoded, err = codec[Res](c); err != nil {
 			return nil, fmt.Errorf("its result %w", err)
 		}
 		return p, nil
@@ -261,20 +261,33 @@ func reconciling[Req, Res any](ask func(context.Context, Call, Req) (Res, State,
 	}
 }
 
-// codec returns how values of T are written and read.
-func codec[T any](c event.Codec) (func([]byte, any) ([]byte, error), func([]byte) (any, error), error) {
+// codec returns how values of T are written and read, and what reading one that was
+// written gives, if that can be told without.
+func codec[T any](c event.Codec) (
+	write func(dst []byte, v any) ([]byte, error), read func(data []byte) (any, error), decoded func(v any) (any, bool), err error,
+) {
 	t, err := payload.For[T](c)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot be recorded: %w", err)
+		return nil, nil, nil, fmt.Errorf("cannot be recorded: %w", err)
 	}
-	return func(dst []byte, v any) ([]byte, error) {
-			x, ok := v.(T)
-			if !ok && v != nil {
-				return dst, fmt.Errorf("a value of type %T where %s is wanted", v, reflect.TypeFor[T]())
-			}
-			return t.Append(dst, &x)
-		}, func(data []byte) (any, error) {
-			v, err := t.Decode(data)
-			return v, err
-		}, nil
+	write = func(dst []byte, v any) ([]byte, error) {
+		x, ok := v.(T)
+		if !ok && v != nil {
+			return dst, fmt.Errorf("a value of type %T where %s is wanted", v, reflect.TypeFor[T]())
+		}
+		return t.Append(dst, &x)
+	}
+	read = func(data []byte) (any, error) {
+		v, err := t.Decode(data)
+		return v, err
+	}
+	decoded = func(v any) (any, bool) {
+		x, ok := v.(T)
+		if !ok || t.Mode == payload.Decode {
+			return nil, false
+		}
+		t.Normalize(&x)
+		return x, true
+	}
+	return write, read, decoded, nil
 }

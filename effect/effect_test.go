@@ -1,9 +1,11 @@
 package effect_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -253,4 +255,60 @@ func ExampleAdapt() {
 		func(o Order, receipt string) (Paid, error) { return Paid{o.ID, receipt}, nil })
 	fmt.Println(pay.Name(), "is", pay.Safety())
 	// Output: card.charge.v1 is keyed
+}
+
+// What is taken from a call that was just answered is what reading its record gives.
+func TestDecodedIsWhatDecodingGives(t *testing.T) {
+	type plain struct {
+		Text  string
+		Left  int `json:"left,omitempty"`
+		At    time.Time
+		Cents float64
+		Skip  string `json:"-"`
+	}
+	type shared struct {
+		Lines []string
+		More  map[string][]int
+		Ref   *plain
+	}
+	at := time.Now()
+	decodedIs(t, true, plain{Text: "x", At: at, Cents: 0.1, Skip: "not recorded"})
+	decodedIs(t, true, shared{Lines: []string{"a"}, More: map[string][]int{"k": {1}}, Ref: &plain{At: at, Skip: "not recorded"}})
+	decodedIs(t, true, at)
+	decodedIs(t, false, rawJSON{[]byte(`{"a":1}`)})
+}
+
+// rawJSON has its own text, of which nothing is known.
+type rawJSON struct{ text []byte }
+
+func (r rawJSON) MarshalJSON() ([]byte, error)  { return r.text, nil }
+func (r *rawJSON) UnmarshalJSON(b []byte) error { r.text = bytes.Clone(b); return nil }
+
+func decodedIs[T any](t *testing.T, known bool, v T) {
+	t.Helper()
+	for _, c := range []event.Codec{event.JSON, event.CBOR} {
+		e := effect.KeyedByInput("a", func(context.Context, effect.Call, request) (T, error) { return v, nil })
+		p, err := e.Plan(c)
+		if err != nil {
+			if c == event.CBOR && !known {
+				continue // CBOR refuses such a type
+			}
+			t.Fatal(err)
+		}
+		data, err := p.AppendRes(nil, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := p.DecodeRes(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, ok := p.Decoded(v)
+		if ok != known || ok && !reflect.DeepEqual(got, want) {
+			t.Errorf("%v: Decoded(%+v) = %+v, %v, want %+v, %v", c, v, got, ok, want, known)
+		}
+		if _, ok := p.Decoded(nil); ok {
+			t.Errorf("%v: Decoded(nil) is known", c)
+		}
+	}
 }

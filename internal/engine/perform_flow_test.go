@@ -99,14 +99,14 @@ func number(data []byte) int64 {
 	return v
 }
 
-func (p *performer) Accept(b *plan.Batch, i int) (data []byte, key string, f *plan.Failure) {
+func (p *performer) Accept(b *plan.Batch, i int, in *plan.Accepted) (f *plan.Failure) {
 	v := b.Values.([]int64)[i]
 	if p.accept != nil {
 		f = p.accept(v)
 	}
-	data = strconv.AppendInt(nil, v, 10)
-	key, _ = p.Key(data)
-	return data, key, f
+	in.Data = strconv.AppendInt(nil, v, 10)
+	in.Key, _ = p.Key(in.Data)
+	return f
 }
 
 func (p *performer) Key(data []byte) (string, error) {

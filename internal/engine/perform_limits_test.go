@@ -146,11 +146,12 @@ type bloated struct {
 	huge []byte
 }
 
-func (p *bloated) Accept(b *plan.Batch, i int) (data []byte, key string, f *plan.Failure) {
+func (p *bloated) Accept(b *plan.Batch, i int, in *plan.Accepted) *plan.Failure {
 	if b.Values.([]int64)[i] == 3 {
-		return p.huge, "", nil
+		in.Data = p.huge
+		return nil
 	}
-	return p.performer.Accept(b, i)
+	return p.performer.Accept(b, i, in)
 }
 
 func (p *bloated) Bury(in *plan.Accepted, _ *plan.Failure) {

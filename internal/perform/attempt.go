@@ -56,14 +56,15 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 	}
 	start := c.x.Now()
 	res, err := c.reach(ctx, plan.Call{Key: c.key, Attempt: n})
-	took := c.x.Now().Sub(start)
+	now := c.x.Now()
+	took := now.Sub(start)
 	known := (*plan.RefusedError)(nil)
 	if err != nil && !errors.As(err, &known) && ctx.Err() != nil {
 		leave(resilience.ErrCut, took)
 		return nil, nil, errEnd // cut off: open
 	}
 	leave(err, took)
-	o := c.entry(plan.EntryOutcome)
+	o := c.entryAt(plan.EntryOutcome, now)
 	o.Attempt, o.Took = n, took
 	if err == nil {
 		c.done(o, res)
@@ -87,9 +88,13 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 
 // done makes o the outcome of a call that was answered.
 func (c *caller) done(o *plan.Entry, res any) {
+	c.known = false
 	data, err := c.e.AppendRes(nil, res)
 	if err == nil {
 		o.Outcome, o.Result, o.Final = plan.OutcomeDone, data, true
+		if c.e.Decoded != nil {
+			c.res, c.known = c.e.Decoded(res)
+		}
 		return
 	}
 	o.Outcome, o.Kind = plan.OutcomeUnknown, event.KindOf(err)

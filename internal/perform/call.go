@@ -88,6 +88,9 @@ type caller struct {
 	hash string
 	key  string
 
+	res   any  // of the latest call that was answered, as decoding it gives it
+	known bool // res is there
+
 	unclear error        // why asking did not help
 	running atomic.Int32 // calls that have not returned
 }
@@ -152,8 +155,10 @@ func (c *caller) record(entries ...plan.Entry) error {
 }
 
 // entry begins an entry of the call.
-func (c *caller) entry(typ string) *plan.Entry {
-	return &plan.Entry{Type: typ, Step: c.step, Effect: c.e.Name, Version: c.e.Version, Key: c.key, Hash: c.hash, At: c.x.Now()}
+func (c *caller) entry(typ string) *plan.Entry { return c.entryAt(typ, c.x.Now()) }
+
+func (c *caller) entryAt(typ string, at time.Time) *plan.Entry {
+	return &plan.Entry{Type: typ, Step: c.step, Effect: c.e.Name, Version: c.e.Version, Key: c.key, Hash: c.hash, At: at}
 }
 
 // prepare settles what is sent: the recorded request, if there is one, else the
@@ -270,17 +275,13 @@ func (c *caller) noteDrift(seen *plan.Entry, fault error) error {
 // intent is what must be on record before an attempt, nil if nothing: the request
 // with the first, and that there is one with each further.
 func (c *caller) intent(attempt int) *plan.Entry {
+	if c.e.Safety == plan.Idempotent {
+		return nil
+	}
 	e := c.entry(plan.EntryIntent)
 	e.Attempt = attempt
-	switch c.e.Safety {
-	case plan.Idempotent:
-		return nil
-	case plan.AtMostOnce, plan.AtLeastOnce:
+	if c.e.Safety == plan.AtMostOnce || c.e.Safety == plan.AtLeastOnce || c.k.asked != nil {
 		e.Type = plan.EntryAttempt
-	default:
-		if c.k.asked != nil {
-			e.Type = plan.EntryAttempt
-		}
 	}
 	if c.k.asked == nil && !bytes.Equal(c.data, c.x.Input().Data) {
 		e.Request = c.data

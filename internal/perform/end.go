@@ -115,7 +115,10 @@ func (c *caller) answer(o *plan.Entry, entries []plan.Entry) Answer {
 	a := Answer{State: Answered, Entries: entries}
 	switch o.Outcome {
 	case plan.OutcomeDone:
-		res, err := c.e.DecodeRes(o.Result)
+		res, err := c.res, error(nil)
+		if !c.known {
+			res, err = c.e.DecodeRes(o.Result)
+		}
 		if err != nil {
 			return c.parked(fmt.Errorf("diverged: the recorded result cannot be read by this code: %w", err))
 		}

@@ -14,15 +14,21 @@ import (
 //
 // None of them holds a zero byte.
 func Key(in *plan.Accepted, step string) string {
-	h := sha256.New()
-	for _, part := range []string{"weir.key.v1", in.Run, in.Stage, in.Input.String(), step} {
-		h.Write([]byte(part))
-		h.Write([]byte{0})
-	}
-	return hex.EncodeToString(h.Sum(nil)[:sha256.Size/2])
+	b := make([]byte, 0, 256)
+	b = append(append(b, "weir.key.v1"...), 0)
+	b = append(append(b, in.Run...), 0)
+	b = append(append(b, in.Stage...), 0)
+	b, _ = in.Input.AppendText(b)
+	b = append(append(append(b, 0), step...), 0)
+	sum := sha256.Sum256(b)
+	return inHex(sum[:sha256.Size/2])
 }
 
 func hashOf(request []byte) string {
 	sum := sha256.Sum256(request)
-	return hex.EncodeToString(sum[:])
+	return inHex(sum[:])
+}
+
+func inHex(sum []byte) string {
+	return string(hex.AppendEncode(make([]byte, 0, 2*sha256.Size), sum))
 }

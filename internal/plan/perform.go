@@ -11,12 +11,12 @@ import (
 // accepted into the stage's open work and then executed, many at once. An
 // execution whose process ended is executed again and given its [Entry]s.
 type Performer interface {
-	// Accept returns what open work remembers about record i of b, which is all
-	// that Execute needs of it, and the key that orders inputs: those with the
-	// same non-empty key are executed one after the other. data may share memory
-	// with b. With a failure the input is buried, and data is what Bury needs.
+	// Accept sets what open work remembers about record i of b: the Data, which is
+	// all that Execute needs of it and may share memory with b, and the Key that
+	// orders inputs: those with the same non-empty key are executed one after the
+	// other. With a failure the input is buried, and Data is what Bury needs.
 	// Stage's goroutine.
-	Accept(b *Batch, i int) (data []byte, key string, f *Failure)
+	Accept(b *Batch, i int, in *Accepted) *Failure
 
 	// Key returns the key of what Accept returned; for recovery. Stage's goroutine.
 	Key(data []byte) (string, error)
@@ -61,7 +61,8 @@ type Accepted struct {
 	Run   string         // id of the root run
 	Stage string
 	Key   string // that orders inputs
-	Data  []byte // what Accept returned
+	Data  []byte // what is remembered
+	Value any    // what decoding Data gives, if Accept set it; nobody changes it
 
 	// Resumed: it was accepted by an earlier process, which may have executed it.
 	Resumed bool
@@ -227,6 +228,7 @@ type Effect struct {
 	DecodeReq func(data []byte) (any, error)
 	AppendRes func(dst []byte, res any) ([]byte, error)
 	DecodeRes func(data []byte) (any, error)
+	Decoded   func(res any) (any, bool)                 // what decoding what AppendRes wrote gives; false, or a nil function, if that takes decoding
 	AppendOut func(dst []byte, out any) ([]byte, error) // Else only
 	DecodeOut func(data []byte) (any, error)            // Else only
 }

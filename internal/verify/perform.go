@@ -364,8 +364,8 @@ func (s *stage) acceptOne(b *plan.Batch, i int, at plan.Origin, a *journal.OpenW
 		Input: event.RecordID{Epoch: b.Epoch, Journal: at.Journal, Seq: at.Seq},
 		Run:   s.v.root, Stage: s.name,
 	}}
-	data, key, f := s.does.Accept(b, i)
-	t.in.Data, t.in.Key = bytes.Clone(data), key
+	f := s.does.Accept(b, i, &t.in)
+	t.in.Data = bytes.Clone(t.in.Data)
 	if g := t.grave(graves); f == nil && g != nil && a == nil {
 		switch {
 		case g.Kind == event.KindCrash:
