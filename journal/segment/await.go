@@ -12,10 +12,19 @@ import (
 // Want says that someone waits for lsn to be durable.
 func (l *Log) Want(lsn journal.LSN) {
 	l.mu.Lock()
-	news := lsn > l.wanted
-	l.wanted = max(l.wanted, lsn)
+	l.want(lsn)
 	l.mu.Unlock()
-	if news {
+}
+
+// want notes that someone waits for lsn. What is not written yet is not synced
+// yet either: the writer wakes the syncer. The caller holds mu.
+func (l *Log) want(lsn journal.LSN) {
+	i, found := slices.BinarySearch(l.wants, lsn)
+	if found || lsn <= l.durable {
+		return
+	}
+	l.wants = slices.Insert(l.wants, i, lsn)
+	if lsn <= l.written.lsn {
 		wake(l.toSync)
 	}
 }
@@ -32,9 +41,8 @@ func (l *Log) Await(ctx context.Context, lsn journal.LSN) error {
 	}
 	w := &waiter{lsn: lsn, done: make(chan error, 1)}
 	l.waiters = append(l.waiters, w)
-	l.wanted = max(l.wanted, lsn)
+	l.want(lsn)
 	l.mu.Unlock()
-	wake(l.toSync)
 	select {
 	case err := <-w.done:
 		return err
@@ -76,6 +84,9 @@ func (l *Log) announce(lsn journal.LSN) {
 		return
 	}
 	l.durable = lsn
+	for len(l.wants) > 0 && l.wants[0] <= lsn {
+		l.wants = l.wants[1:]
+	}
 	l.waiters = slices.DeleteFunc(l.waiters, func(w *waiter) bool {
 		if w.lsn > lsn {
 			return false
@@ -135,6 +146,7 @@ func (l *Log) hinder(who int, err error) {
 		l.stir()
 	}
 	l.mu.Unlock()
+	wake(l.toSync)
 	l.tellPaused()
 }
 

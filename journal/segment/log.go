@@ -95,16 +95,16 @@ type Log struct {
 	placed   spot
 	written  spot
 	synced   spot
-	durable  journal.LSN // as announced; in mode None it runs ahead of synced
-	hinted   journal.LSN // as written into log/durable
-	wanted   journal.LSN // the greatest that anyone waits for
-	queue    []*group    // placed and not written, in order
-	spare    [][]byte    // buffers for groups
-	ready    *segment    // the next segment, prepared
-	hindered [2]error    // why writer and preparer wait for space
-	pausing  sync.Mutex  // held while Options.Paused is called; taken before mu
-	told     bool        // that intake waits; guarded by pausing
-	failed   error       // why the log cannot go on; wraps ErrPoisoned or ErrClosed
+	durable  journal.LSN   // as announced; in mode None it runs ahead of synced
+	hinted   journal.LSN   // as written into log/durable
+	wants    []journal.LSN // not durable, and someone waits for them; ascending
+	queue    []*group      // placed and not written, in order
+	spare    [][]byte      // buffers for groups
+	ready    *segment      // the next segment, prepared
+	hindered [2]error      // why writer and preparer wait for space
+	pausing  sync.Mutex    // held while Options.Paused is called; taken before mu
+	told     bool          // that intake waits; guarded by pausing
+	failed   error         // why the log cannot go on; wraps ErrPoisoned or ErrClosed
 	closing  bool
 	sealed   int64             // bytes of frames in all segments but the last
 	room     chan struct{}     // closed, and replaced, when whoever waits for room shall look again

@@ -52,7 +52,8 @@ func (l *Log) sync() {
 }
 
 // behind tells whether there is something written that is not durable, and
-// whether someone waits for it.
+// whether someone waits for it. Who waits for what is not written waits for the
+// writer first, unless that waits for space: a sync before would bring nothing.
 func (l *Log) behind() (behind, urgent bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,7 +66,7 @@ func (l *Log) behind() (behind, urgent bool) {
 	case journal.Interval:
 		return l.written.lsn > l.synced.lsn, false
 	default:
-		return l.written.lsn > l.synced.lsn, l.wanted > l.synced.lsn
+		return l.written.lsn > l.synced.lsn, len(l.wants) > 0 && (l.wants[0] <= l.written.lsn || l.hindered[0] != nil)
 	}
 }
 
