@@ -21,6 +21,7 @@ const maxNote = 4 << 10
 // An idle deliverer is a plan.Deliverer that can do nothing special.
 type idleDeliverer struct{}
 
+func (idleDeliverer) Limit() int                              { return 0 }
 func (idleDeliverer) Holds() bool                             { return false }
 func (idleDeliverer) Flush(context.Context) error             { return nil }
 func (idleDeliverer) Note() (string, bool)                    { return "", false }
@@ -104,6 +105,9 @@ func (d *delivering[T]) Open(ctx context.Context, at plan.At) (_ plan.Deliverer,
 	if err != nil {
 		return nil, err
 	}
+	if l, ok := w.w.(Limiter); ok {
+		w.limit = max(l.Limit(), 1)
+	}
 	w.flusher, _ = w.w.(Flusher)
 	w.noter, _ = w.w.(Noter)
 	w.finisher, _ = w.w.(Finisher)
@@ -115,6 +119,7 @@ type writing[T any] struct {
 	stage string
 
 	w        Writer[T] // one of the two is set
+	limit    int
 	flusher  Flusher
 	noter    Noter
 	finisher Finisher
@@ -173,6 +178,8 @@ func (w *writing[T]) deliveries(b *plan.Batch, from, to, attempt int, redelivere
 	}
 	return batch
 }
+
+func (w *writing[T]) Limit() int { return w.limit }
 
 func (w *writing[T]) Holds() bool { return w.flusher != nil }
 

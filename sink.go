@@ -46,6 +46,15 @@ type Writer[T any] interface {
 	Close() error
 }
 
+// A Limiter is a [Writer] that takes so many deliveries at once at most, at least
+// one, such as a service that takes one record with each request. It is asked once,
+// after Open. What comes behind a batch waits until that is delivered, or given up,
+// so with a limit of one, retries keep the order, and a pause that the other side
+// asks for (effect.RetryAfter) is one for all.
+type Limiter interface {
+	Limit() int
+}
+
 // A Flusher is a [Writer] that settles later: on nil, Flush has settled
 // everything that Deliver took.
 type Flusher interface {

@@ -8,14 +8,18 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/effect"
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/journal/memory"
+	"github.com/weirflow/weir/policy"
 )
 
 // A lasting log in memory outlives its owners, as a directory does.
@@ -38,6 +42,7 @@ func (l *lasting) options() weir.Options {
 
 // A ledger is a sink that stands for a database or a file.
 type ledger struct {
+	limit int
 	calls []string
 	rows  []int
 	mark  weir.Mark
@@ -67,6 +72,11 @@ func (l *ledger) Open(_ context.Context, at weir.At) (weir.Writer[int], error) {
 			ledgerWriter
 			ledgerNoter
 		}{w, ledgerNoter{l}}, nil
+	case l.limit > 0:
+		return struct {
+			ledgerWriter
+			ledgerLimiter
+		}{w, ledgerLimiter{l}}, nil
 	case l.holds:
 		return struct {
 			ledgerWriter
@@ -96,6 +106,10 @@ func (w ledgerWriter) Close() error { w.l.log("close"); return nil }
 type ledgerNoter struct{ l *ledger }
 
 func (n ledgerNoter) Note() string { return strconv.Itoa(len(n.l.rows)) }
+
+type ledgerLimiter struct{ l *ledger }
+
+func (l ledgerLimiter) Limit() int { return l.l.limit }
 
 type ledgerFlusher struct{ l *ledger }
 
@@ -171,6 +185,37 @@ func TestPartialDelivery(t *testing.T) {
 	if diff := gocmp.Diff([]string{"2 in.out:2 permanent even", "4 in.out:4 permanent even"}, got); diff != "" {
 		t.Errorf("dead letters (-want +got):\n%s", diff)
 	}
+}
+
+// A sink that takes two at once gets what follows only when they are delivered, or
+// given up, and no sooner than the other side asked for.
+func TestLimiter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		l := &ledger{limit: 2}
+		l.fail = func(batch []weir.Delivery[int]) error {
+			first := batch[0]
+			l.log("%d from %d at %v", len(batch), first.Value, time.Since(began))
+			switch {
+			case first.Value == 3 && first.Attempt == 1:
+				return effect.RetryAfter(errors.New("slow down"), time.Minute)
+			case first.Value == 5:
+				return effect.Permanent(errors.New("no"))
+			}
+			return nil
+		}
+		sum, err := intoLedger(l, 7, policy.Retry{Delay: time.Second}).Run(t.Context(), weir.Options{Logger: quiet})
+		if err != nil || sum.Out != 5 || sum.Dead != 2 {
+			t.Errorf("summary %+v, %v", sum, err)
+		}
+		want := []string{
+			`open books/book epoch 1 note ""`, "2 from 1 at 0s", "deliver", "2 from 3 at 0s", "2 from 3 at 1m0s", "deliver",
+			"2 from 5 at 1m0s", "1 from 7 at 1m0s", "deliver", "close",
+		}
+		if diff := gocmp.Diff(want, l.calls); diff != "" {
+			t.Errorf("calls (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestFlusherIsFlushed(t *testing.T) {

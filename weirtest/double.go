@@ -65,6 +65,7 @@ func (r *recorder) Deliver(_ context.Context, b *plan.Batch, from, to, _ int, _ 
 	return nil, nil
 }
 
+func (r *recorder) Limit() int                              { return 0 }
 func (r *recorder) Holds() bool                             { return false }
 func (r *recorder) Flush(context.Context) error             { return nil }
 func (r *recorder) Note() (string, bool)                    { return "", false }

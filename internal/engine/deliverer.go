@@ -46,7 +46,8 @@ type deliverer struct {
 
 	guard *resilience.Guard
 
-	holds, stores, finishes bool // known once it is open
+	limit                   int // known once it is open, as are these
+	holds, stores, finishes bool
 }
 
 func newDeliverer(s *stage) *deliverer {
@@ -82,7 +83,7 @@ func (d *deliverer) run(ctx context.Context, j *job) (err error) {
 		if d.to, err = d.sink.Open(ctx, d.at); err != nil {
 			return err
 		}
-		d.holds, d.stores, d.finishes = d.to.Holds(), d.to.Marks(), d.to.Finishes()
+		d.limit, d.holds, d.stores, d.finishes = d.to.Limit(), d.to.Holds(), d.to.Marks(), d.to.Finishes()
 		if j.hasMark = d.stores; d.stores {
 			j.mark, err = d.to.Mark(ctx)
 		} else if j.note == "" {

@@ -118,6 +118,9 @@ func (w *sink) gather() (job, error) {
 			}
 			from := e.ahead.record
 			to := min(h.batch.N, from+s.limit-n)
+			if w.out.limit > 0 {
+				to = min(to, from+w.out.limit)
+			}
 			p := piece{edge: e, batch: h.batch, raw: h.raw, from: from, to: to}
 			j.pieces = append(j.pieces, p)
 			if w.out.stores {

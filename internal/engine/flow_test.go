@@ -452,6 +452,7 @@ func (s *sink) Deliver(ctx context.Context, b *plan.Batch, from, to, attempt int
 	return failed, nil
 }
 
+func (s *sink) Limit() int  { return 0 }
 func (s *sink) Holds() bool { return s.holds }
 
 func (s *sink) Flush(context.Context) error {

@@ -72,6 +72,9 @@ type Deliverer interface {
 	// others were delivered, or are held until Flush if the sink Holds.
 	Deliver(ctx context.Context, b *Batch, from, to, attempt int, redelivered bool, mark string) (failed map[int]error, err error)
 
+	// Limit is how many records Deliver takes at once; zero means any number.
+	Limit() int
+
 	// Holds reports that what Deliver took is settled only by Flush.
 	Holds() bool
 	Flush(ctx context.Context) error
