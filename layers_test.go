@@ -38,6 +38,7 @@ var layers = map[string]int{
 	"internal/supervise":  3,
 
 	"internal/engine":   4,
+	"internal/jsonrow":  4,
 	"internal/sample":   4,
 	"internal/textfile": 4,
 	"internal/verify":   4,
@@ -65,6 +66,7 @@ var peers = map[string][]string{
 	"journal/memory":      {"journal"},
 	"journal/segment":     {"journal"},
 	"journal/journaltest": {"journal", "journal/memory", "journal/segment"},
+	"internal/jsonrow":    {"internal/textfile"},
 	"internal/plan":       {"internal/evidence", "internal/recovery"},
 	"internal/recovery":   {"internal/evidence"},
 	"internal/resilience": {"internal/plan"},

@@ -12,15 +12,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
-	"reflect"
-	"unicode/utf8"
 
 	"github.com/weirflow/weir"
+	"github.com/weirflow/weir/internal/jsonrow"
 	"github.com/weirflow/weir/internal/textfile"
 	"github.com/weirflow/weir/internal/vfs"
 )
@@ -106,44 +104,7 @@ func decode[T any](row textfile.Row) (v T, err error) {
 	if row.Long > 0 {
 		return v, textfile.ErrLong
 	}
-	if !utf8.Valid(row.Text) {
-		return v, textfile.ErrEncoding
-	}
-	if err := json.Unmarshal(row.Text, &v); err != nil {
-		return v, explain(err)
-	}
-	err = textfile.Validate(&v)
-	return v, err
-}
-
-// explain says what is wrong with a line in words of JSON, not of Go.
-func explain(err error) error {
-	var syntax *json.SyntaxError
-	var misfit *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax):
-		return fmt.Errorf("it is no JSON, from byte %d on: %w", syntax.Offset, err)
-	case errors.As(err, &misfit) && misfit.Field == "":
-		return fmt.Errorf("want %s, found %s", kindOf(misfit.Type), misfit.Value)
-	case errors.As(err, &misfit):
-		return fmt.Errorf("field %q: want %s, found %s", misfit.Field, kindOf(misfit.Type), misfit.Value)
-	}
-	return err
-}
-
-// kindOf names what JSON has for a type.
-func kindOf(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Struct, reflect.Map:
-		return "object"
-	case reflect.Slice, reflect.Array:
-		return "array"
-	case reflect.Bool:
-		return "bool"
-	case reflect.String:
-		return "string"
-	}
-	return fmt.Sprintf("number (%v)", t)
+	return jsonrow.Decode[T](row.Text)
 }
 
 // From returns a Source of JSON lines from a stream that cannot be read again,
