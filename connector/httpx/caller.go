@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,11 +22,17 @@ import (
 // A caller sends requests. It is immutable once made.
 type caller struct {
 	client      http.Client
-	header      string // of the key
+	header      string        // of the key
+	timeout     time.Duration // of one request; zero means none
 	maxBody     int64
-	keep        []string
+	glances     bool     // what an answer says is for people, and may be cut
+	reads       bool     // for a source: all headers are kept, and 304 is an answer
+	home        string   // where alone credentials are sent; "" means anywhere
+	keep        []string // headers
 	credentials []credential
+	secret      func() string
 	classify    func(Response, error) error
+	observe     func(Exchange)
 	now         func() time.Time
 }
 
@@ -33,21 +41,18 @@ type credential struct {
 	value  func() string
 }
 
-func newCaller(client *http.Client, header string, opts []Option) *caller {
+func newCaller(client *http.Client) *caller {
 	if client == nil {
 		client = http.DefaultClient
 	}
-	if header == "" {
-		header = DefaultKeyHeader
-	}
-	c := &caller{client: *client, header: header, maxBody: 1 << 20, now: time.Now} //nolint:forbidigo // the edge: dates of other clocks are compared
-	for _, o := range opts {
-		o(c)
+	c := &caller{
+		client: *client, header: DefaultKeyHeader, maxBody: 1 << 20,
+		now: time.Now, //nolint:forbidigo // the edge: dates of other clocks are compared, signatures have a time
 	}
 	theirs := c.client.CheckRedirect
 	c.client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		first := via[0]
-		if first.Method != http.MethodGet && first.Method != http.MethodHead || req.URL.Scheme != first.URL.Scheme || req.URL.Host != first.URL.Host {
+		if first.Method != http.MethodGet && first.Method != http.MethodHead || originOf(req.URL) != originOf(first.URL) {
 			return http.ErrUseLastResponse
 		}
 		if theirs != nil {
@@ -61,14 +66,66 @@ func newCaller(client *http.Client, header string, opts []Option) *caller {
 	return c
 }
 
-// send makes one attempt. Its error is marked as the package comment says.
-func (c *caller) send(ctx context.Context, r Request, key string) (Response, error) {
+// originOf is the service that a URL names.
+func originOf(u *url.URL) string { return u.Scheme + "://" + u.Host }
+
+// send makes one attempt. Its error is marked as the package comment says; what came
+// of an answer is returned with it.
+func (c *caller) send(ctx context.Context, r Request, key string) (answer Response, err error) {
+	if c.observe != nil {
+		began := c.now()
+		defer func() {
+			c.observe(Exchange{Method: r.method(), URL: redact(r.URL), Status: answer.Status, Bytes: len(answer.Body), Took: c.now().Sub(began), Err: err})
+		}()
+	}
+	if c.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.timeout, errTimeout)
+		defer cancel()
+	}
 	where := r.method() + " " + redact(r.URL)
 	var begun atomic.Bool
 	trace := httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { begun.Store(true) }}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, &trace), r.method(), r.URL, bytes.NewReader(r.Body))
+	req, err := c.request(httptrace.WithClientTrace(ctx, &trace), where, &r, key)
 	if err != nil {
-		return Response{}, effect.Permanent(event.Invalid(fmt.Errorf("%s: %w", where, bare(err))))
+		return Response{}, err
+	}
+	res, err := c.client.Do(req)
+	if err != nil {
+		err = c.lost(ctx, where, err)
+		if !begun.Load() {
+			return Response{}, effect.DidNotHappen(err) // there was no connection to send on
+		}
+		return Response{}, err
+	}
+	defer res.Body.Close()
+	answer = Response{Status: res.StatusCode, Header: c.headers(res.Header)}
+	answer.Body, err = io.ReadAll(io.LimitReader(res.Body, c.maxBody+1))
+	tooLarge := int64(len(answer.Body)) > c.maxBody
+	if tooLarge {
+		answer.Body = answer.Body[:c.maxBody]
+	}
+	switch {
+	case c.glances:
+	case err != nil:
+		return answer, c.lost(ctx, fmt.Sprintf("%s: status %d, and its answer broke off after %d bytes", where, res.StatusCode, len(answer.Body)), err)
+	case tooLarge:
+		return answer, event.Mark(event.KindTooLarge, fmt.Errorf("%s: status %d, and its answer has more than %d bytes (httpx.MaxBody)", where, res.StatusCode, c.maxBody))
+	case c.reads && res.StatusCode == http.StatusNotModified:
+		return answer, nil
+	}
+	err = usual(where, &answer, elsewhere(res), retryAfter(res.Header.Get("Retry-After"), c.now()))
+	if c.classify != nil {
+		err = c.classify(answer, err)
+	}
+	return answer, err
+}
+
+// request makes what is sent of a Request.
+func (c *caller) request(ctx context.Context, where string, r *Request, key string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, r.method(), r.URL, bytes.NewReader(r.Body))
+	if err != nil {
+		return nil, effect.Permanent(event.Invalid(fmt.Errorf("%s: %w", where, bare(err))))
 	}
 	for name, values := range r.Header {
 		req.Header[http.CanonicalHeaderKey(name)] = values
@@ -76,47 +133,66 @@ func (c *caller) send(ctx context.Context, r Request, key string) (Response, err
 	if key != "" {
 		req.Header.Set(c.header, key)
 	}
-	for _, cr := range c.credentials {
-		req.Header.Set(cr.header, cr.value())
-	}
-	res, err := c.client.Do(req)
-	if err != nil {
-		err = event.Mark(event.KindRemote, fmt.Errorf("%s: %w", where, bare(err)))
-		if !begun.Load() {
-			return Response{}, effect.DidNotHappen(err) // there was no connection to send on
+	if c.secret != nil {
+		secrets, err := secretsOf(c.secret())
+		if err != nil {
+			return nil, effect.DidNotHappen(fmt.Errorf("%s: %w", where, err))
 		}
-		return Response{}, err
+		sign(req.Header, key, c.now(), r.Body, secrets)
 	}
-	defer res.Body.Close()
-	answer := Response{Status: res.StatusCode}
-	for _, name := range c.keep {
-		if v := res.Header.Get(name); v != "" {
-			if answer.Header == nil {
-				answer.Header = map[string]string{}
-			}
-			answer.Header[http.CanonicalHeaderKey(name)] = v
+	if c.home == "" || c.home == originOf(req.URL) {
+		for _, cr := range c.credentials {
+			req.Header.Set(cr.header, cr.value())
 		}
 	}
-	if answer.Body, err = io.ReadAll(io.LimitReader(res.Body, c.maxBody+1)); err != nil {
-		return Response{}, event.Mark(event.KindRemote, fmt.Errorf("%s: status %d, and its answer broke off after %d bytes: %w", where, res.StatusCode, len(answer.Body), bare(err)))
+	return req, nil
+}
+
+// headers returns those that are kept.
+func (c *caller) headers(h http.Header) (kept map[string]string) {
+	keep := c.keep
+	if c.reads {
+		keep = slices.Collect(maps.Keys(h))
 	}
-	if int64(len(answer.Body)) > c.maxBody {
-		return Response{}, event.Mark(event.KindTooLarge, fmt.Errorf("%s: status %d, and its answer has more than %d bytes (httpx.MaxBody)", where, res.StatusCode, c.maxBody))
+	for _, name := range keep {
+		values := h.Values(name)
+		if len(values) == 0 || values[0] == "" {
+			continue
+		}
+		if kept == nil {
+			kept = map[string]string{}
+		}
+		kept[http.CanonicalHeaderKey(name)] = values[0]
+		if c.reads {
+			kept[http.CanonicalHeaderKey(name)] = strings.Join(values, ", ")
+		}
 	}
-	err = usual(where, &answer, retryAfter(res.Header.Get("Retry-After"), c.now()))
-	if c.classify != nil {
-		err = c.classify(answer, err)
+	return kept
+}
+
+var errTimeout = errors.New("the request took too long")
+
+// lost is the error of a request without an answer, or without the end of it.
+func (c *caller) lost(ctx context.Context, where string, err error) error {
+	if errors.Is(context.Cause(ctx), errTimeout) {
+		return event.Mark(event.KindTimeout, fmt.Errorf("%s: no answer within %v (httpx.Timeout)", where, c.timeout))
 	}
-	if err != nil {
-		return Response{}, err
+	return event.Mark(event.KindRemote, fmt.Errorf("%s: %w", where, bare(err)))
+}
+
+// elsewhere says where a redirect leads, if it is one.
+func elsewhere(res *http.Response) string {
+	to, err := res.Location()
+	if err != nil || res.StatusCode < 300 || res.StatusCode > 399 {
+		return ""
 	}
-	return answer, nil
+	return " to " + redact(to.String()) + ", which is not followed"
 }
 
 // usual says what an answer means. wait is what Retry-After asks for, negative if
 // it asks for nothing.
-func usual(where string, r *Response, wait time.Duration) error {
-	err := fmt.Errorf("%s: %d %s%s", where, r.Status, http.StatusText(r.Status), snippet(r.Body))
+func usual(where string, r *Response, elsewhere string, wait time.Duration) error {
+	err := fmt.Errorf("%s: %d %s%s%s", where, r.Status, http.StatusText(r.Status), elsewhere, snippet(r.Body))
 	remote := event.Mark(event.KindRemote, err)
 	switch s := r.Status; {
 	case s >= 200 && s < 300:

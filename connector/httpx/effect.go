@@ -1,6 +1,7 @@
 package httpx
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,28 +11,33 @@ import (
 	"github.com/weirflow/weir/effect"
 )
 
-// A Request is what is sent. It is recorded.
+// A Request is what is sent. That of an effect is recorded.
 type Request struct {
-	Method string      `json:"method,omitempty"` // "" means POST
+	Method string      `json:"method,omitempty"` // "" means POST, and GET in a source
 	URL    string      `json:"url"`
 	Header http.Header `json:"header,omitempty"`
 	Body   []byte      `json:"body,omitempty"`
-	Key    string      `json:"key,omitempty"` // of Keyed: the business key
+	Key    string      `json:"key,omitempty"` // of Keyed: the business key; of a webhook: instead of the delivery's id
 }
 
 // JSON returns a Request with v as its body.
 func JSON(method, url string, v any) (Request, error) {
-	body, err := json.Marshal(v)
-	if err != nil {
+	var body bytes.Buffer
+	enc := json.NewEncoder(&body)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
 		return Request{}, fmt.Errorf("body of %s: %w", redact(url), err)
 	}
-	return Request{Method: method, URL: url, Header: http.Header{"Content-Type": {"application/json"}}, Body: body}, nil
+	return Request{
+		Method: method, URL: url, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: bytes.TrimSuffix(body.Bytes(), []byte("\n")),
+	}, nil
 }
 
-// A Response is what was answered. It is recorded.
+// A Response is what was answered. That to an effect is recorded.
 type Response struct {
 	Status int               `json:"status"`
-	Header map[string]string `json:"header,omitempty"` // those that Keep names, if they were there
+	Header map[string]string `json:"header,omitempty"` // those that Keep names, if they were there; in a source all
 	Body   []byte            `json:"body,omitempty"`
 }
 
@@ -50,7 +56,7 @@ const DefaultKeyHeader = "Idempotency-Key"
 // it answered the first. The request's Key is sent in header ("" means
 // Idempotency-Key). A nil client means http.DefaultClient.
 func Keyed(name, header string, client *http.Client, opts ...Option) effect.Effect[Request, Response] {
-	c := newCaller(client, header, opts)
+	c := newEffect(client, header, opts)
 	return effect.Keyed(name, func(r Request) string { return r.Key },
 		func(ctx context.Context, call effect.Call, r Request) (Response, error) {
 			return c.send(ctx, r, call.Key)
@@ -60,7 +66,7 @@ func Keyed(name, header string, client *http.Client, opts ...Option) effect.Effe
 // KeyedByInput is [Keyed] with a key made of run, stage, input and step; the
 // request's own Key is not used.
 func KeyedByInput(name, header string, client *http.Client, opts ...Option) effect.Effect[Request, Response] {
-	c := newCaller(client, header, opts)
+	c := newEffect(client, header, opts)
 	return effect.KeyedByInput(name,
 		func(ctx context.Context, call effect.Call, r Request) (Response, error) {
 			return c.send(ctx, r, call.Key)
@@ -70,7 +76,7 @@ func KeyedByInput(name, header string, client *http.Client, opts ...Option) effe
 // Idempotent is a call that may be made again whatever became of the one before. No
 // key is sent.
 func Idempotent(name string, client *http.Client, opts ...Option) effect.Effect[Request, Response] {
-	c := newCaller(client, "", opts)
+	c := newEffect(client, "", opts)
 	return effect.Idempotent(name, func(ctx context.Context, r Request) (Response, error) { return c.send(ctx, r, "") })
 }
 
@@ -82,7 +88,7 @@ func AtMostOnce(
 	reconcile func(context.Context, effect.Call, Request) (Response, effect.State, error),
 	opts ...Option,
 ) effect.Effect[Request, Response] {
-	c := newCaller(client, "", opts)
+	c := newEffect(client, "", opts)
 	return effect.AtMostOnce(name,
 		func(ctx context.Context, _ effect.Call, r Request) (Response, error) {
 			switch r.method() {
@@ -93,35 +99,20 @@ func AtMostOnce(
 		}, reconcile)
 }
 
+func newEffect(client *http.Client, header string, opts []Option) *caller {
+	c := newCaller(client)
+	if header != "" {
+		c.header = header
+	}
+	for _, o := range opts {
+		o(c)
+	}
+	return c
+}
+
 func (r *Request) method() string {
 	if r.Method == "" {
 		return http.MethodPost
 	}
 	return r.Method
-}
-
-// An Option tunes calls.
-type Option func(*caller)
-
-// MaxBody is how many bytes of an answer are read; a longer one is an error. The
-// default is 1 MiB.
-func MaxBody(n int64) Option { return func(c *caller) { c.maxBody = n } }
-
-// Keep names headers of answers that are recorded in Response.Header.
-func Keep(names ...string) Option {
-	return func(c *caller) { c.keep = append(c.keep, names...) }
-}
-
-// Credential has a header set when a request is sent. It is not recorded, and not
-// needed for replay.
-func Credential(header string, value func() string) Option {
-	return func(c *caller) { c.credentials = append(c.credentials, credential{header, value}) }
-}
-
-// Classify says what an answer means where the service differs from the table in
-// the package comment. usual is what the table says: nil if the action was done. An
-// error that is not marked by effect.Permanent, effect.DidNotHappen or
-// effect.RetryAfter means that it is unknown whether the action happened.
-func Classify(fn func(r Response, usual error) error) Option {
-	return func(c *caller) { c.classify = fn }
 }
