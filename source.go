@@ -13,7 +13,9 @@ import (
 type Position string
 
 // A Batch is what a source read and where it then stood. The runtime keeps
-// nothing of it once it asks for the next.
+// nothing of it once it asks for the next. One without rows, and with the position
+// of the one before, is not recorded: it says that there is nothing new, and that
+// reading works.
 type Batch[T any] struct {
 	Values   []T
 	Bad      []Bad    // rows that could not be decoded: dead letters, not lost
@@ -33,7 +35,8 @@ type Bad struct {
 // runtime appends a batch to the log, all of it in one transition with its
 // position, before it asks for the next, so a source never runs ahead of the
 // log. An error ends the iteration; policy then decides whether Read is called
-// again, with the position of the last recorded batch. Returning without an
+// again, with the position of the last recorded batch. Its attempts are counted
+// from the last batch. Returning without an
 // error is the end of input, unless ctx is done: Read must return soon after
 // that. Read runs in a goroutine of its own and is never called on replay.
 type Source[T any] interface {
