@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/synctest"
 
@@ -25,7 +26,7 @@ func TestOrchestrationsThatWaitForCreditAtDeath(t *testing.T) {
 			return weir.Define("shop", func(f *weir.Flow) {
 				var in []ask
 				for i := range n {
-					in = append(in, ask{ID: fmt.Sprint(i)})
+					in = append(in, ask{ID: strconv.Itoa(i)})
 				}
 				ok, _ := weir.Orchestrate(weir.From(f, "in", weir.Slice(in)), "go", func(s *weir.Steps, a ask, emit weir.Emit[said]) error {
 					emit(said{a.ID, "begun"})

@@ -157,11 +157,11 @@ func (w *performer) emit(t *task, fn func()) error {
 // because returns what an emission from t follows from: the input, what was
 // decided about it, and the last that is on record. It is good until the next call.
 func (w *performer) because(t *task) []plan.Origin {
-	from := append(w.from[:0], t.origin())
+	w.from = append(w.from[:0], t.origin())
 	see := func(n note, last bool) {
 		for i := range n.entries {
 			if n.entries[i].Type == plan.EntryDecision || last && i+1 == len(n.entries) {
-				from = append(from, plan.Origin{Journal: w.journal, Seq: n.first + uint64(i)})
+				w.from = append(w.from, plan.Origin{Journal: w.journal, Seq: n.first + uint64(i)})
 			}
 		}
 	}
@@ -172,6 +172,5 @@ func (w *performer) because(t *task) []plan.Origin {
 	if now {
 		see(t.now.note, true)
 	}
-	w.from = from
-	return from
+	return w.from
 }

@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"reflect"
 	"testing"
@@ -45,7 +46,7 @@ func TestAppendEntryWritesJSON(t *testing.T) {
 		case err != nil || string(got) != "before"+string(want):
 			t.Fatalf("AppendEntry = %s, %v, want %s", got, err, want)
 		}
-		if again, err := plan.AppendUpdate(nil, 7, &e); err == nil && string(plan.AppendWritten(nil, 7, e.Type, want)) != string(again) {
+		if again, err := plan.AppendUpdate(nil, 7, &e); err == nil && !bytes.Equal(plan.AppendWritten(nil, 7, e.Type, want), again) {
 			t.Fatalf("AppendWritten and AppendUpdate of %s differ", want)
 		}
 	})
@@ -67,7 +68,7 @@ func TestAppendEntryWritesEveryField(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := plan.AppendEntry(nil, &e); err != nil || string(got) != string(want) {
+	if got, err := plan.AppendEntry(nil, &e); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("AppendEntry = %s, %v, want %s", got, err, want)
 	}
 }
