@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
@@ -25,8 +26,7 @@ func (idleDeliverer) Limit() int                              { return 0 }
 func (idleDeliverer) Holds() bool                             { return false }
 func (idleDeliverer) Flush(context.Context) error             { return nil }
 func (idleDeliverer) Note() (string, bool)                    { return "", false }
-func (idleDeliverer) Marks() bool                             { return false }
-func (idleDeliverer) Mark(context.Context) (string, error)    { return "", nil }
+func (idleDeliverer) Marks() plan.Marker                      { return nil }
 func (idleDeliverer) Finishes() bool                          { return false }
 func (idleDeliverer) Prepare(context.Context) (string, error) { return "", nil }
 func (idleDeliverer) Finish(context.Context) (string, error)  { return "", nil }
@@ -46,7 +46,7 @@ func (c *calling[T]) Bury(b *plan.Batch, i int, f *plan.Failure)            { c.
 // Deliver calls the function for each record; see plan.Deliverer. When ctx ends
 // meanwhile, it is not known what came of the call under way, so nothing is said
 // of the batch: all of it comes again.
-func (c *calling[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, _ int, _ bool, _ string) (failed map[int]error, err error) {
+func (c *calling[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, _ int, _ bool) (failed map[int]error, err error) {
 	values := b.Values.([]T)
 	for i := from; i < to && ctx.Err() == nil; i++ {
 		if err := c.call(ctx, values[i]); err != nil {
@@ -88,17 +88,18 @@ func (d *delivering[T]) Bury(b *plan.Batch, i int, f *plan.Failure) { d.dead.bur
 
 // Open opens the sink; see plan.Sink.
 func (d *delivering[T]) Open(ctx context.Context, at plan.At) (_ plan.Deliverer, err error) {
-	public := At{Flow: at.Flow, Stage: at.Stage, Run: at.Run, Epoch: at.Epoch, Note: at.Note}
-	w := &writing[T]{stage: at.Stage}
+	public := At{Flow: at.Flow, Stage: at.Stage, Run: at.Run, Epoch: at.Epoch, EpochID: at.EpochID.String(), Note: at.Note}
 	if e, ok := d.sink.(exactly[T]); ok {
-		if w.tx, err = e.sink.OpenTx(ctx, public); err == nil && w.tx == nil {
+		tx, err := e.sink.OpenTx(ctx, public)
+		if err == nil && tx == nil {
 			err = errors.New("OpenTx returned neither a TxWriter nor an error")
 		}
 		if err != nil {
 			return nil, err
 		}
-		return w, nil
+		return &transacting[T]{stage: at.Stage, tx: tx}, nil
 	}
+	w := &writing[T]{stage: at.Stage}
 	if w.w, err = d.sink.Open(ctx, public); err == nil && w.w == nil {
 		err = errors.New("Open returned neither a Writer nor an error")
 	}
@@ -114,24 +115,19 @@ func (d *delivering[T]) Open(ctx context.Context, at plan.At) (_ plan.Deliverer,
 	return w, nil
 }
 
-// writing is the plan.Deliverer of a Writer or of a TxWriter.
+// writing is the plan.Deliverer of a Writer.
 type writing[T any] struct {
-	stage string
-
-	w        Writer[T] // one of the two is set
+	stage    string
+	w        Writer[T]
 	limit    int
 	flusher  Flusher
 	noter    Noter
 	finisher Finisher
-	tx       TxWriter[T]
 }
 
 // Deliver delivers a part of a batch; see plan.Deliverer.
-func (w *writing[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, attempt int, redelivered bool, mark string) (failed map[int]error, err error) {
-	batch := w.deliveries(b, from, to, attempt, redelivered)
-	if w.tx != nil {
-		return nil, w.tx.Commit(ctx, batch, Mark(mark))
-	}
+func (w *writing[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, attempt int, redelivered bool) (failed map[int]error, err error) {
+	batch := appendDeliveries[T](nil, w.stage, plan.Part{Batch: b, From: from, To: to, Redelivered: redelivered}, attempt)
 	err = w.w.Deliver(ctx, batch)
 	partial, ok := errors.AsType[*PartialError](err)
 	if !ok || ctx.Err() != nil { // of what was cut short nothing is known
@@ -150,33 +146,33 @@ func (w *writing[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, attem
 	return failed, nil
 }
 
-// deliveries makes the batch that the writer gets.
-func (w *writing[T]) deliveries(b *plan.Batch, from, to, attempt int, redelivered bool) []Delivery[T] {
-	one := *b
-	one.Values = b.Values.([]T)[from:to:to]
-	one.First += uint64(from)
-	if one.Keys != nil {
-		one.Keys = one.Keys[from:to]
+// appendDeliveries appends what a sink gets of a part.
+func appendDeliveries[T any](to []Delivery[T], stage string, p plan.Part, attempt int) []Delivery[T] {
+	b := *p.Batch
+	b.Values = b.Values.([]T)[p.From:p.To:p.To]
+	b.First += uint64(p.From)
+	if b.Keys != nil {
+		b.Keys = b.Keys[p.From:p.To]
 	}
-	if one.Times != nil {
-		one.Times = one.Times[from:to]
+	if b.Times != nil {
+		b.Times = b.Times[p.From:p.To]
 	}
-	records := recordsOf[T](&one).Values.([]event.Record[T])
-	batch := make([]Delivery[T], len(records))
-	ids := make([]byte, 0, len(records)*(len(b.Journal)+len(w.stage)+40))
+	records := recordsOf[T](&b).Values.([]event.Record[T])
+	ids := make([]byte, 0, len(records)*(len(b.Journal)+len(stage)+40))
 	ends := make([]int, len(records))
 	for i := range records {
 		id := event.RecordID{Epoch: b.Epoch, Journal: b.Journal, Seq: records[i].Ref.Seq}
 		ids, _ = id.AppendText(ids)
-		ids = append(append(ids, '>'), w.stage...)
+		ids = append(append(ids, '>'), stage...)
 		ends[i] = len(ids)
 	}
 	text, start := string(ids), 0
+	to = slices.Grow(to, len(records))
 	for i := range records {
-		batch[i] = Delivery[T]{Record: records[i], ID: text[start:ends[i]], Attempt: attempt, Redelivery: redelivered}
+		to = append(to, Delivery[T]{Record: records[i], ID: text[start:ends[i]], Attempt: attempt, Redelivery: p.Redelivered})
 		start = ends[i]
 	}
-	return batch
+	return to
 }
 
 func (w *writing[T]) Limit() int { return w.limit }
@@ -197,12 +193,7 @@ func (w *writing[T]) Note() (string, bool) {
 	return w.noter.Note(), true
 }
 
-func (w *writing[T]) Marks() bool { return w.tx != nil }
-
-func (w *writing[T]) Mark(ctx context.Context) (string, error) {
-	m, err := w.tx.Mark(ctx)
-	return string(m), err
-}
+func (w *writing[T]) Marks() plan.Marker { return nil }
 
 func (w *writing[T]) Finishes() bool { return w.finisher != nil }
 
@@ -214,12 +205,7 @@ func (w *writing[T]) Finish(ctx context.Context) (string, error) {
 	return noted(w.finisher.Finish(ctx))
 }
 
-func (w *writing[T]) Close() error {
-	if w.tx != nil {
-		return w.tx.Close()
-	}
-	return w.w.Close()
-}
+func (w *writing[T]) Close() error { return w.w.Close() }
 
 // noted checks the length of a note.
 func noted(note string, err error) (string, error) {
@@ -227,4 +213,32 @@ func noted(note string, err error) (string, error) {
 		err = fmt.Errorf("the note of the sink is %d bytes long, the limit is %d", len(note), maxNote)
 	}
 	return note, err
+}
+
+// transacting is the plan.Deliverer, and the plan.Marker, of a TxWriter.
+type transacting[T any] struct {
+	idleDeliverer
+	stage string
+	tx    TxWriter[T]
+}
+
+// Deliver is not called of a sink that stores marks.
+func (w *transacting[T]) Deliver(context.Context, *plan.Batch, int, int, int, bool) (map[int]error, error) {
+	return nil, errors.New("a sink that stores marks was to deliver without one")
+}
+
+func (w *transacting[T]) Marks() plan.Marker { return w }
+func (w *transacting[T]) Close() error       { return w.tx.Close() }
+
+func (w *transacting[T]) Mark(ctx context.Context) (string, error) {
+	m, err := w.tx.Mark(ctx)
+	return string(m), err
+}
+
+func (w *transacting[T]) Commit(ctx context.Context, parts []plan.Part, attempt int, mark string) error {
+	var batch []Delivery[T]
+	for _, p := range parts {
+		batch = appendDeliveries(batch, w.stage, p, attempt)
+	}
+	return w.tx.Commit(ctx, batch, Mark(mark))
 }

@@ -228,7 +228,7 @@ func (d *driver) sink(n *plan.Node) {
 		d.t.Fatal(err)
 	}
 	d.inputs(n, func(_ int, b *plan.Batch) {
-		failed, err := w.Deliver(context.Background(), b, 0, b.N, 1, false, "")
+		failed, err := w.Deliver(context.Background(), b, 0, b.N, 1, false)
 		if err != nil {
 			d.t.Fatalf("sink %s: %v", n.Name, err)
 		}

@@ -98,7 +98,7 @@ func (g *signalling[T]) Open(_ context.Context, at plan.At) (plan.Deliverer, err
 
 // Deliver sends the signals of some records; see plan.Deliverer. A record that was
 // made a signal of before is none again.
-func (g *signalling[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, _ int, _ bool, _ string) (failed map[int]error, err error) {
+func (g *signalling[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, _ int, _ bool) (failed map[int]error, err error) {
 	values := b.Values.([]T)
 	var signals []plan.Signal
 	fail := func(i int, err error) {

@@ -22,6 +22,7 @@ type At struct {
 	Flow, Stage string
 	Run         string // root of the run: the same after resume
 	Epoch       uint64 // a later owner has a greater one; use it to fence
+	EpochID     string // random: what tells this owner from one with the same number, that has a copy of the run
 	Note        string // what a Noter or Finisher noted last, empty at first
 }
 

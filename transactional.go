@@ -21,8 +21,17 @@ type TxWriter[T any] interface {
 	Mark(ctx context.Context) (Mark, error)
 
 	// Commit delivers the batch and stores mark in one transaction. It must fail
-	// if a later epoch has taken ownership. An error means that it is not known
-	// to have committed.
+	// if a later epoch has taken ownership.
+	//
+	// An error of a kind that no repetition mends, such as [event.Invalid] or
+	// [effect.Permanent] make, says that a record is refused and that nothing was
+	// committed. The batch is then committed in parts, until that record stands
+	// alone and is a dead letter; the next mark passes over it.
+	//
+	// Any other error means that it is not known to have committed. Policy decides
+	// whether the same batch is tried again with the same mark: if that is the one
+	// stored, it was committed, and Commit returns nil. When there is no further
+	// attempt the stage fails, and the run can be continued from the mark.
 	Commit(ctx context.Context, batch []Delivery[T], mark Mark) error
 
 	Close() error

@@ -57,7 +57,7 @@ type recorder struct {
 
 func (r *recorder) Open(context.Context, plan.At) (plan.Deliverer, error) { return r, nil }
 
-func (r *recorder) Deliver(_ context.Context, b *plan.Batch, from, to, _ int, _ bool, _ string) (map[int]error, error) {
+func (r *recorder) Deliver(_ context.Context, b *plan.Batch, from, to, _ int, _ bool) (map[int]error, error) {
 	values := reflect.ValueOf(b.Values)
 	for i := from; i < to; i++ {
 		r.values = append(r.values, values.Index(i).Interface())
@@ -69,8 +69,7 @@ func (r *recorder) Limit() int                              { return 0 }
 func (r *recorder) Holds() bool                             { return false }
 func (r *recorder) Flush(context.Context) error             { return nil }
 func (r *recorder) Note() (string, bool)                    { return "", false }
-func (r *recorder) Marks() bool                             { return false }
-func (r *recorder) Mark(context.Context) (string, error)    { return "", nil }
+func (r *recorder) Marks() plan.Marker                      { return nil }
 func (r *recorder) Finishes() bool                          { return false }
 func (r *recorder) Prepare(context.Context) (string, error) { return "", nil }
 func (r *recorder) Finish(context.Context) (string, error)  { return "", nil }

@@ -112,7 +112,7 @@ type counter struct {
 
 func (c *counter) Open(context.Context, plan.At) (plan.Deliverer, error) { return c, nil }
 
-func (c *counter) Deliver(_ context.Context, _ *plan.Batch, from, to, _ int, _ bool, _ string) (map[int]error, error) {
+func (c *counter) Deliver(_ context.Context, _ *plan.Batch, from, to, _ int, _ bool) (map[int]error, error) {
 	c.n += to - from
 	return nil, nil
 }

@@ -24,8 +24,8 @@ const (
 type job struct {
 	kind    jobKind
 	pieces  []piece
-	marks   []string    // for each piece, if the sink stores marks
 	results []delivered // for each piece that was tried
+	rest    []piece     // what was not delivered, because it is to be settled first what came before
 	note    string
 	hasNote bool
 	mark    string
@@ -46,13 +46,16 @@ type deliverer struct {
 
 	guard *resilience.Guard
 
-	limit                   int // known once it is open, as are these
-	holds, stores, finishes bool
+	limit           int // known once it is open, as are these
+	holds, finishes bool
+	marker          plan.Marker // nil if the sink stores no marks
+	marks           marks       // of what it has delivered; the stage's between jobs
 }
 
 func newDeliverer(s *stage) *deliverer {
 	return &deliverer{
 		s: s, sink: s.node.Sink, job: &job{}, jobs: make(chan struct{}, 1), left: make(chan struct{}),
+		marks: marks{},
 		guard: s.run.c.Policies.Guard(s.name, s.node.Guards),
 	}
 }
@@ -83,22 +86,23 @@ func (d *deliverer) run(ctx context.Context, j *job) (err error) {
 		if d.to, err = d.sink.Open(ctx, d.at); err != nil {
 			return err
 		}
-		d.limit, d.holds, d.stores, d.finishes = d.to.Limit(), d.to.Holds(), d.to.Marks(), d.to.Finishes()
-		if j.hasMark = d.stores; d.stores {
-			j.mark, err = d.to.Mark(ctx)
+		d.limit, d.holds, d.marker, d.finishes = d.to.Limit(), d.to.Holds(), d.to.Marks(), d.to.Finishes()
+		if j.hasMark = d.marker != nil; j.hasMark {
+			j.mark, err = d.marker.Mark(ctx)
 		} else if j.note == "" {
 			j.note, j.hasNote = d.to.Note()
 		}
 	case deliverJob:
+		if d.marker != nil {
+			d.transact(ctx, j)
+			break
+		}
 		for i, p := range j.pieces {
-			m := ""
-			if d.stores {
-				m = j.marks[i]
-			}
-			r := d.deliver(ctx, p, m)
+			r := d.deliver(ctx, p)
 			j.results = append(j.results, r)
 			if r.err != nil {
-				break // what follows is delivered after it is known what this means
+				j.pieces, j.rest = j.pieces[:i+1], j.pieces[i+1:]
+				break
 			}
 		}
 		if !d.holds {
@@ -120,13 +124,13 @@ func (d *deliverer) run(ctx context.Context, j *job) (err error) {
 
 // deliver delivers one piece, as often as the policy allows, and then the records
 // that failed by themselves.
-func (d *deliverer) deliver(ctx context.Context, p piece, m string) delivered {
+func (d *deliverer) deliver(ctx context.Context, p piece) delivered {
 	d.guard.Take(ctx, p.to-p.from)
 	retry := d.guard.Attempts()
 	for attempt := 1; ; attempt++ {
-		failed, err := d.once(ctx, p, p.from, p.to, attempt, m)
+		failed, err := d.once(ctx, p, p.from, p.to, attempt)
 		if err == nil {
-			d.again(ctx, p, failed, m)
+			d.again(ctx, p, failed)
 			return delivered{failed: failed}
 		}
 		if !again(ctx, retry, err) {
@@ -136,7 +140,7 @@ func (d *deliverer) deliver(ctx context.Context, p piece, m string) delivered {
 }
 
 // again retries single records, in order; those that were delivered leave failed.
-func (d *deliverer) again(ctx context.Context, p piece, failed map[int]error, m string) {
+func (d *deliverer) again(ctx context.Context, p piece, failed map[int]error) {
 	if len(failed) == 0 {
 		return
 	}
@@ -148,7 +152,7 @@ func (d *deliverer) again(ctx context.Context, p piece, failed map[int]error, m 
 		retry := d.guard.Attempts()
 		for attempt := 2; again(ctx, retry, err); attempt++ {
 			var one map[int]error
-			if one, err = d.once(ctx, p, i, i+1, attempt, m); err == nil {
+			if one, err = d.once(ctx, p, i, i+1, attempt); err == nil {
 				err = one[i]
 			}
 			if err == nil {
@@ -163,13 +167,13 @@ func (d *deliverer) again(ctx context.Context, p piece, failed map[int]error, m 
 	}
 }
 
-func (d *deliverer) once(ctx context.Context, p piece, from, to, attempt int, m string) (failed map[int]error, err error) {
+func (d *deliverer) once(ctx context.Context, p piece, from, to, attempt int) (failed map[int]error, err error) {
 	b := p.batch
 	if attempt > 1 {
 		b = p.edge.fresh(b, p.raw)
 	}
 	err = protect(func() (err error) {
-		failed, err = d.to.Deliver(ctx, b, from, to, attempt, d.s.run.redelivers(b), m)
+		failed, err = d.to.Deliver(ctx, b, from, to, attempt, d.s.run.redelivers(b))
 		return err
 	})
 	return failed, err

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -17,7 +16,7 @@ import (
 // work gives the sink its next job.
 func (w *sink) work() (bool, error) {
 	s := w.s
-	if w.busy || !w.opened || !s.durable(w.noted, w.noted) {
+	if w.busy || !w.opened || !s.durable(w.before, w.before) {
 		return false, nil
 	}
 	due := w.flushDue()
@@ -58,7 +57,7 @@ func (w *sink) dispatch(j job) error {
 			return err
 		}
 		if !ok {
-			j.results = []delivered{{err: event.Mark(event.KindCrash, errCrash)}}
+			j.results = []delivered{{failed: map[int]error{p.from: event.Mark(event.KindCrash, errCrash)}}}
 			return w.delivered(&j)
 		}
 	}
@@ -94,11 +93,7 @@ func (s *stage) anyEnded() bool {
 // gather makes a job of what is durable.
 func (w *sink) gather() (job, error) {
 	s := w.s
-	j := job{kind: deliverJob, pieces: w.out.job.pieces[:0], marks: w.out.job.marks[:0]}
-	var ahead marks
-	if w.out.stores {
-		ahead = maps.Clone(w.marks)
-	}
+	j := job{kind: deliverJob, pieces: w.out.job.pieces[:0]}
 	n := 0
 	for i := range s.inputs {
 		e := s.inputs[(s.next+i)%len(s.inputs)]
@@ -121,16 +116,7 @@ func (w *sink) gather() (job, error) {
 			if w.out.limit > 0 {
 				to = min(to, from+w.out.limit)
 			}
-			p := piece{edge: e, batch: h.batch, raw: h.raw, from: from, to: to}
-			j.pieces = append(j.pieces, p)
-			if w.out.stores {
-				ahead.reach(p)
-				m, err := ahead.text()
-				if err != nil {
-					return j, err
-				}
-				j.marks = append(j.marks, m)
-			}
+			j.pieces = append(j.pieces, piece{edge: e, batch: h.batch, raw: h.raw, from: from, to: to})
 			n += to - from
 			if e.ahead.record = to; to == h.batch.N {
 				e.ahead = mark{batch: e.ahead.batch + 1}
@@ -139,15 +125,6 @@ func (w *sink) gather() (job, error) {
 	}
 	s.next = (s.next + 1) % len(s.inputs)
 	return j, nil
-}
-
-// back makes a piece that gather took be gathered again. Of several of an edge the
-// last one comes first.
-func (e *edge) back(p piece) {
-	if e.ahead.record == 0 { // it ended with its batch
-		e.ahead.batch--
-	}
-	e.ahead.record = p.from
 }
 
 // durable reports whether lsn is; if not, it asks for everything up to want and

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"slices"
+
 	"github.com/weirflow/weir/internal/contract"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/wire"
@@ -161,6 +163,15 @@ func (e *edge) undo() {
 		h.batch = e.fresh(h.batch, h.raw)
 	}
 	e.work = e.done
+}
+
+// rewind makes a piece that was taken for a sink and not delivered the next to be
+// taken. Nothing was consumed meanwhile.
+func (e *edge) rewind(p piece) {
+	at := slices.IndexFunc(e.local, func(h held) bool { return h.raw == p.raw })
+	h := &e.local[at]
+	h.batch = e.fresh(h.batch, h.raw)
+	e.ahead = mark{batch: at, record: p.from}
 }
 
 // settle makes everything before work consumed: the transition was placed.

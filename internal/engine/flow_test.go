@@ -395,8 +395,10 @@ type sink struct {
 	w        *world
 	fail     func(v int64, attempt int) error                         // of single records
 	refuse   func(ctx context.Context, attempt int, vs []int64) error // of a whole delivery
+	after    func(v int64) error                                      // of a transaction that was committed, by its last value
 	holds    bool
 	marks    bool
+	spoils   bool // it writes over what it was given to commit
 	finishes bool
 	crash    func(step string) // before each step of finishing
 	buffered []int64
@@ -413,7 +415,7 @@ func (s *sink) Open(_ context.Context, at plan.At) (plan.Deliverer, error) {
 
 func (s *sink) Bury(b *plan.Batch, i int, _ *plan.Failure) { s.dead.emit(b.Values.([]int64)[i]) }
 
-func (s *sink) Deliver(ctx context.Context, b *plan.Batch, from, to, attempt int, redelivered bool, mark string) (map[int]error, error) {
+func (s *sink) Deliver(ctx context.Context, b *plan.Batch, from, to, attempt int, redelivered bool) (map[int]error, error) {
 	vs := b.Values.([]int64)[from:to]
 	if s.refuse != nil {
 		if err := s.refuse(ctx, attempt, vs); err != nil {
@@ -446,10 +448,43 @@ func (s *sink) Deliver(ctx context.Context, b *plan.Batch, from, to, attempt int
 		}
 		s.w.got = append(s.w.got, v)
 	}
-	if s.marks {
-		s.w.mark = mark
-	}
 	return failed, nil
+}
+
+// Commit takes all or nothing.
+func (s *sink) Commit(ctx context.Context, parts []plan.Part, attempt int, mark string) error {
+	var got []int64
+	for _, p := range parts {
+		values := p.Batch.Values.([]int64)[p.From:p.To]
+		got = append(got, values...)
+		for i := range values {
+			if s.spoils {
+				values[i] = -1
+			}
+		}
+	}
+	if s.refuse != nil {
+		if err := s.refuse(ctx, attempt, got); err != nil {
+			return err
+		}
+	}
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	for _, v := range got {
+		if s.fail != nil {
+			if err := s.fail(v, attempt); err != nil {
+				return err
+			}
+		}
+	}
+	s.w.calls++
+	if mark != s.w.mark { // it is one that was not committed before
+		s.w.got, s.w.mark = append(s.w.got, got...), mark
+	}
+	if s.after != nil {
+		return s.after(got[len(got)-1])
+	}
+	return nil
 }
 
 func (s *sink) Limit() int  { return 0 }
@@ -465,7 +500,13 @@ func (s *sink) Flush(context.Context) error {
 }
 
 func (s *sink) Note() (string, bool) { return fmt.Sprint("n", len(s.w.got)), s.finishes }
-func (s *sink) Marks() bool          { return s.marks }
+
+func (s *sink) Marks() plan.Marker {
+	if !s.marks {
+		return nil
+	}
+	return s
+}
 
 func (s *sink) Mark(context.Context) (string, error) { return s.w.mark, nil }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/journal"
@@ -22,18 +23,17 @@ type reached struct {
 	Seq   uint64     `json:"seq"`
 }
 
-// reach moves m behind a piece.
-func (m marks) reach(p piece) {
-	m[p.edge.journal] = reached{Epoch: p.batch.Epoch, Seq: p.batch.First + uint64(p.to) - 1}
-}
-
-// text is what the sink stores.
-func (m marks) text() (string, error) {
-	b, err := json.Marshal(m)
-	if err == nil && len(b) > maxMark {
-		err = fmt.Errorf("the mark of %d inputs has %d bytes, limit %d; merge inputs before the sink", len(m), len(b), maxMark)
+// after returns the marks once pieces are delivered, and what is stored of them.
+func (m marks) after(pieces []piece) (next marks, text string, err error) {
+	next = maps.Clone(m)
+	for _, p := range pieces {
+		next[p.edge.journal] = reached{Epoch: p.batch.Epoch, Seq: p.batch.First + uint64(p.to) - 1}
 	}
-	return string(b), err
+	b, err := json.Marshal(next)
+	if err == nil && len(b) > maxMark {
+		err = fmt.Errorf("the mark of %d inputs has %d bytes, limit %d; merge inputs before the sink", len(next), len(b), maxMark)
+	}
+	return next, string(b), err
 }
 
 // A MarkError says that a sink has stored a mark that this run's log does not
@@ -65,7 +65,7 @@ func (w *sink) reconcile(stored string) error {
 		if !ok {
 			continue
 		}
-		w.marks[e.journal] = at
+		w.out.marks[e.journal] = at
 		if err := s.contains(e, at); err != nil {
 			return err
 		}

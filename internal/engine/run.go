@@ -228,7 +228,7 @@ func (r *Run) newStage(n *plan.Node) (*stage, error) {
 }
 
 func newSink(s *stage, at *recovery.Stage) *sink {
-	w := &sink{s: s, receipts: tally{port: evidence.Receipts}, marks: marks{}}
+	w := &sink{s: s, receipts: tally{port: evidence.Receipts}}
 	if at != nil {
 		w.receipts.resume(at)
 		w.note, w.phase, w.settled = at.Note, at.Phase, at.Receipted

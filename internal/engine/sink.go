@@ -35,10 +35,9 @@ type sink struct {
 	results   []delivered          // of held, in the same order
 	since     time.Time            // when the oldest of held was delivered
 	drafts    []evidence.Receipt   // of the open transition
-	noted     journal.LSN          // the first note, which nothing is delivered before
+	before    journal.LSN          // what nothing is delivered before it is durable: the first note, or what a mark passes over
 	awaits    journal.LSN          // finalizing is placed here and not durable yet
 	accounts  []*contract.Delivery // by input
-	marks     marks                // how far it was tried, of a sink that stores marks
 }
 
 // delivered is what became of a piece.
@@ -157,13 +156,16 @@ func (w *sink) firstNote(note string) error {
 	if err := w.commit(said); err != nil {
 		return err
 	}
-	w.noted = w.s.last
+	w.before = w.s.last
 	return nil
 }
 
 // delivered notes the outcome of each piece of a delivery.
 func (w *sink) delivered(j *job) error {
 	s := w.s
+	for _, p := range slices.Backward(j.rest) {
+		p.edge.rewind(p)
+	}
 	for i, r := range j.results {
 		if (r.err != nil || len(r.failed) > 0) && s.ctx.Err() != nil {
 			break // cut short, or not tried as often as it should be: unknown, so without a receipt
@@ -171,16 +173,10 @@ func (w *sink) delivered(j *job) error {
 		if len(w.held) == 0 {
 			w.since = time.Now()
 		}
-		if w.out.stores {
-			w.marks.reach(j.pieces[i])
-		}
 		w.held = append(w.held, j.pieces[i])
 		w.results = append(w.results, r)
 		w.heldN += uint64(j.pieces[i].to - j.pieces[i].from)
 		w.heldBytes += uint64(len(j.pieces[i].batch.Raw))
-	}
-	for _, p := range slices.Backward(j.pieces[len(j.results):]) {
-		p.edge.back(p) // behind one that failed; not tried
 	}
 	if !w.out.holds {
 		return w.settle(j)
@@ -193,7 +189,9 @@ func (w *sink) delivered(j *job) error {
 func (w *sink) settle(j *job) error {
 	s := w.s
 	var gave, failed error
+	lost := false
 	for i, p := range w.held {
+		lost = lost || len(w.results[i].failed) > 0
 		if gave, failed = w.account(p, &w.results[i]); gave != nil || failed != nil {
 			break
 		}
@@ -210,6 +208,9 @@ func (w *sink) settle(j *job) error {
 		if err := w.commitReceipts(); err != nil {
 			w.note = was
 			return err
+		}
+		if lost && w.out.marker != nil {
+			w.before = s.last // the next mark says that they are done with
 		}
 	}
 	if failed != nil {
@@ -261,6 +262,9 @@ func (w *sink) account(p piece, r *delivered) (gave, failed error) {
 			action := s.node.OnError.Error
 			if f.Panic {
 				action = s.node.OnError.Panic
+			}
+			if r.err != nil && w.out.marker != nil {
+				action = plan.Fail // the mark decides what became of it
 			}
 			if action == plan.Fail || s.node.Dead == nil {
 				failed = &InputError{

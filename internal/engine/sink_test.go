@@ -124,15 +124,15 @@ func TestDeliveryBehindAFailedOne(t *testing.T) {
 				b.source("a", 1, upTo(20)...)
 				b.source("b", 1, 101, 102, 103)
 				b.source("c", 1, 201, 202, 203)
-				s := &marking{sink: b.sink("out", w, "a", "b", "c"), settled: map[string]uint64{}}
+				s := &marking{sink: b.sink("out", w, "a", "b", "c"), tried: map[string]uint64{}}
 				s.node.Sink = s
 				setup(s.sink)
 				s.refuse = func(_ context.Context, _ int, vs []int64) error {
-					switch {
-					case w.calls == 0:
+					if w.calls == 0 {
 						time.Sleep(time.Second) // the others gather
-					case vs[0] == 4, vs[0] == 11, vs[0] == 102:
-						return errRefused
+					}
+					if slices.Contains(vs, 4) || slices.Contains(vs, 11) || slices.Contains(vs, 102) {
+						return event.Invalid(errRefused)
 					}
 					return nil
 				}
@@ -159,8 +159,8 @@ func TestDeliveryBehindAFailedOne(t *testing.T) {
 // marking is a sink that compares each mark with what was delivered.
 type marking struct {
 	*sink
-	settled map[string]uint64 // the last record that was tried, by journal
-	wrong   []string
+	tried map[string]uint64 // the last record, by journal
+	wrong []string
 }
 
 func (s *marking) Open(ctx context.Context, at plan.At) (plan.Deliverer, error) {
@@ -168,20 +168,27 @@ func (s *marking) Open(ctx context.Context, at plan.At) (plan.Deliverer, error) 
 	return s, err
 }
 
-func (s *marking) Deliver(ctx context.Context, b *plan.Batch, from, to, attempt int, redelivered bool, mark string) (map[int]error, error) {
-	s.settled[b.Journal] = b.First + uint64(to) - 1
-	if s.marks {
-		var m map[string]struct{ Seq uint64 }
-		if err := json.Unmarshal([]byte(mark), &m); err != nil {
-			return nil, err
-		}
-		for journal, at := range m {
-			if at.Seq > s.settled[journal] {
-				s.wrong = append(s.wrong, fmt.Sprintf("a mark is at %s:%d, tried is %d", journal, at.Seq, s.settled[journal]))
-			}
+func (s *marking) Marks() plan.Marker {
+	if !s.marks {
+		return nil
+	}
+	return s
+}
+
+func (s *marking) Commit(ctx context.Context, parts []plan.Part, attempt int, mark string) error {
+	for _, p := range parts {
+		s.tried[p.Batch.Journal] = p.Batch.First + uint64(p.To) - 1
+	}
+	var m map[string]struct{ Seq uint64 }
+	if err := json.Unmarshal([]byte(mark), &m); err != nil {
+		return err
+	}
+	for journal, at := range m {
+		if at.Seq > s.tried[journal] {
+			s.wrong = append(s.wrong, fmt.Sprintf("a mark is at %s:%d, tried is %d", journal, at.Seq, s.tried[journal]))
 		}
 	}
-	return s.sink.Deliver(ctx, b, from, to, attempt, redelivered, mark)
+	return s.sink.Commit(ctx, parts, attempt, mark)
 }
 
 // What a sink holds has a receipt only after a flush; Flush bounds how long it

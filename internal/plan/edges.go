@@ -67,10 +67,10 @@ type Sink interface {
 // at a time, which may not be the stage's.
 type Deliverer interface {
 	// Deliver delivers records from to to-1 of b. redelivered says that an
-	// earlier epoch may have delivered them. mark is what a sink that Marks must
-	// store with them. It returns the failures of single records by index; all
-	// others were delivered, or are held until Flush if the sink Holds.
-	Deliver(ctx context.Context, b *Batch, from, to, attempt int, redelivered bool, mark string) (failed map[int]error, err error)
+	// earlier epoch may have delivered them. It returns the failures of single
+	// records by index; all others were delivered, or are held until Flush if the
+	// sink Holds.
+	Deliver(ctx context.Context, b *Batch, from, to, attempt int, redelivered bool) (failed map[int]error, err error)
 
 	// Limit is how many records Deliver takes at once; zero means any number.
 	Limit() int
@@ -83,10 +83,9 @@ type Deliverer interface {
 	// if the sink keeps no note.
 	Note() (note string, ok bool)
 
-	// Marks reports that the sink stores marks; Mark returns the one stored
-	// last, "" if none.
-	Marks() bool
-	Mark(ctx context.Context) (string, error)
+	// Marks is how the sink stores marks, nil if it does not. Otherwise Commit
+	// delivers, not Deliver, and nothing is held.
+	Marks() Marker
 
 	// Finishes reports that the sink puts its result in place at the natural end
 	// of its input. Prepare returns the note to make durable before Finish, which
@@ -96,4 +95,23 @@ type Deliverer interface {
 	Finish(ctx context.Context) (note string, err error)
 
 	Close() error
+}
+
+// A Marker is the side of an open sink that stores how far it has delivered, in
+// one transaction with what it delivered.
+type Marker interface {
+	// Mark returns the mark stored last, "" if none.
+	Mark(ctx context.Context) (string, error)
+
+	// Commit delivers all parts and stores mark, or does nothing. An error that
+	// cannot pass says that a record is refused, and that nothing was done. Any
+	// other says that it is not known.
+	Commit(ctx context.Context, parts []Part, attempt int, mark string) error
+}
+
+// A Part is records From to To-1 of a batch on their way out.
+type Part struct {
+	Batch       *Batch
+	From, To    int
+	Redelivered bool // an earlier epoch may have delivered them
 }
