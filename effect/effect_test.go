@@ -187,13 +187,17 @@ func TestMarks(t *testing.T) {
 type port struct {
 	done  map[string][]byte
 	lost  error // committed, and then this
+	final bool  // it knows that what was rolled back is refused for good
 	names []string
 }
 
 func (p *port) Commit(_ context.Context, key string, fn func(int) ([]byte, error)) error {
 	out, err := fn(7)
 	if err != nil {
-		return fmt.Errorf("rolled back: %w", err)
+		if err = fmt.Errorf("rolled back: %w", err); p.final {
+			err = effect.Permanent(err)
+		}
+		return err
 	}
 	if p.done == nil {
 		p.done = map[string][]byte{}
@@ -230,6 +234,11 @@ func TestTransactional(t *testing.T) {
 		if !errors.As(err, &r) || r.Final != final {
 			t.Errorf("amount %d: %v; want it known not to have happened", amount, err)
 		}
+	}
+	at.final = true
+	_, err = p.Do(t.Context(), plan.Call{Key: "a"}, request{1})
+	if r := (*plan.RefusedError)(nil); !errors.As(err, &r) || !r.Final || err.Error() != "rolled back: deadlock" {
+		t.Errorf("what the port knows of it: %v", err)
 	}
 	if _, state, err := p.Reconcile(t.Context(), plan.Call{Key: "a"}, nil); state != plan.CallNotDone || err != nil {
 		t.Errorf("a key nobody committed is %v, %v", state, err)

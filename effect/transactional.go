@@ -14,12 +14,14 @@ import (
 type TxPort[Tx any] interface {
 	// Commit runs fn in a transaction and commits what it did together with key and
 	// the outcome that fn returned. If fn returns an error, Commit rolls back and
-	// returns it, wrapped or not. If key was committed before, by whomever, it
-	// commits nothing and returns an error. After any other error it may or may not
-	// have been committed.
+	// returns it, wrapped or not; the port may mark it with what it knows of it. If
+	// key was committed before, by whomever, it commits nothing and returns an
+	// error. After any other error that is not marked it may or may not have been
+	// committed.
 	Commit(ctx context.Context, key string, fn func(Tx) (outcome []byte, err error)) error
 
-	// Lookup returns the outcome that was committed with key.
+	// Lookup returns the outcome that was committed with key. It does not say that
+	// there is none while a transaction that has the key may still commit.
 	Lookup(ctx context.Context, key string) (outcome []byte, found bool, err error)
 }
 
@@ -57,6 +59,9 @@ func Transactional[Tx, Req, Res any](name string, port TxPort[Tx], do func(conte
 				return res, nil
 			}
 			if refused != nil {
+				if errors.Is(err, refused) {
+					refused = err // the port knows its own errors better
+				}
 				if known := (*plan.RefusedError)(nil); !errors.As(refused, &known) {
 					refused = DidNotHappen(refused)
 				}
