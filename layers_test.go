@@ -24,6 +24,7 @@ var layers = map[string]int{
 	"internal/vfs":     1,
 	"internal/wire":    1,
 	"internal/payload": 1,
+	"internal/pgtest":  1,
 
 	"journal": 2,
 
