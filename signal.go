@@ -99,7 +99,6 @@ func (g *signalling[T]) Open(_ context.Context, at plan.At) (plan.Deliverer, err
 // Deliver sends the signals of some records; see plan.Deliverer. A record that was
 // made a signal of before is none again.
 func (g *signalling[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, _ int, _ bool) (failed map[int]error, err error) {
-	values := b.Values.([]T)
 	var signals []plan.Signal
 	fail := func(i int, err error) {
 		if failed == nil {
@@ -108,7 +107,7 @@ func (g *signalling[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, _ 
 		failed[i] = err
 	}
 	for i := from; i < to; i++ {
-		s, err := g.signal(b, i, values[i])
+		s, err := g.Signal(b, i)
 		if err != nil {
 			fail(i, err)
 			continue
@@ -130,12 +129,14 @@ func (g *signalling[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, _ 
 	return failed, err
 }
 
-func (g *signalling[T]) signal(b *plan.Batch, i int, v T) (s plan.Signal, err error) {
+// Signal makes a signal of a record; see plan.Signaller.
+func (g *signalling[T]) Signal(b *plan.Batch, i int) (s plan.Signal, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = panicked(p).Err
 		}
 	}()
+	v := b.Values.([]T)[i]
 	seq := b.First + uint64(i)
 	id := event.RecordID{Epoch: b.Epoch, Journal: b.Journal, Seq: seq}
 	s = plan.Signal{

@@ -63,6 +63,9 @@ func (x *execution) History() []plan.Entry { return x.past }
 // Now returns the wall clock.
 func (x *execution) Now() time.Time { return time.Now() }
 
+// Asked keeps nothing: what is on record wins.
+func (x *execution) Asked(plan.Entry) error { return nil }
+
 // Record has entries placed; see [plan.Execution]. It works after Context has
 // ended: what is known then shall not be forgotten.
 func (x *execution) Record(emit func(), entries ...plan.Entry) error {

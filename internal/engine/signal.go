@@ -92,12 +92,9 @@ func (w *performer) arrived(a *arrival) {
 
 // heardOf reports whether a signal was made of the record before.
 func (w *performer) heardOf(o plan.Origin) bool {
-	row := w.signals.table.Peek(of(o.Journal))
+	row := w.signals.table.Peek(plan.SignalsOf(o.Journal))
 	return row != nil && row.Seq >= o.Seq
 }
-
-// of is the address of a journal. No name of a signal begins like that.
-func of(journal string) string { return "weir.of " + journal }
 
 // learn notes which signals are among the latest on record.
 func (g *signals) learn(latest []plan.Entry) {
@@ -124,15 +121,8 @@ func (w *performer) keep(r *round) error {
 		if err != nil {
 			return fmt.Errorf("signal %s for %q: %w", a.Name, a.Key, err)
 		}
-		if err := g.change(a.Address(), func(k *plan.Kept) {
-			k.Signals = append(slices.Clip(k.Signals), plan.KeptSignal{ID: a.ID, At: a.At.UTC(), Payload: a.Payload})
-		}); err != nil {
+		if err := plan.KeepSignal(g.table, &a.Signal); err != nil {
 			return err
-		}
-		if a.From.Journal != "" {
-			if err := g.change(of(a.From.Journal), func(k *plan.Kept) { k.Seq = a.From.Seq }); err != nil {
-				return err
-			}
 		}
 		s.consumeOther(journal.Consumed{Kind: journal.Signalled, ID: a.ID})
 		s.said = append(s.said, saying{port: &w.fx, typ: e.Type, payload: data, about: a.From})
@@ -140,19 +130,6 @@ func (w *performer) keep(r *round) error {
 		r.said++
 		r.size += len(data)
 	}
-	return nil
-}
-
-// change changes the row of an address, and removes it if nothing is left in it.
-func (g *signals) change(address string, fn func(*plan.Kept)) error {
-	row, _, err := g.table.Open(address, func(string) plan.Kept { return plan.Kept{} })
-	if err != nil {
-		return fmt.Errorf("signals for %q: %w", address, err)
-	}
-	if fn(row); len(row.Signals) == 0 && row.Seq == 0 {
-		g.table.Drop()
-	}
-	g.table.Close()
 	return nil
 }
 
@@ -230,9 +207,7 @@ func (w *performer) match(address string) {
 			note: note{entries: []plan.Entry{{Type: plan.EntryWoken, Step: t.wake.Step, Effect: t.wake.Signal, Key: t.wake.Key, Result: slices.Clone(kept.Payload), ID: kept.ID, At: time.Now().UTC()}}},
 			apply: func() error {
 				w.s.node.Turn.Base, w.s.node.Turn.Item = 0, -1
-				return g.change(address, func(k *plan.Kept) {
-					k.Signals = slices.DeleteFunc(slices.Clone(k.Signals), func(o plan.KeptSignal) bool { return o.ID == kept.ID })
-				})
+				return plan.TakeSignal(g.table, address, kept.ID)
 			},
 			told: func(journal.LSN, error) { delete(g.taken, kept.ID) },
 		})

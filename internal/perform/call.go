@@ -170,7 +170,11 @@ func (c *caller) prepare() (a Answer, ended bool, err error) {
 	if fault == nil {
 		c.hash = hashOf(data)
 	}
-	if seen := c.seen(); seen != nil {
+	seen := c.seen()
+	if err := c.asks(seen != nil, fault); err != nil {
+		return Answer{}, false, err
+	}
+	if seen != nil {
 		if seen.Effect != c.e.Name {
 			return c.another(fmt.Errorf("diverged: effect %s is on record where the code has %s", seen.Effect, c.e.Name)), true, nil
 		}
@@ -201,6 +205,21 @@ func (c *caller) prepare() (a Answer, ended bool, err error) {
 	o.Outcome, o.Final, o.Kind, o.Reason = plan.OutcomeNotDone, true, kindOf(fault, event.KindValidation), reasonOf(fault)
 	a, ended = c.ends(o, fault)
 	return a, ended, nil
+}
+
+// asks tells what the code asks for. The key is told where one is on record.
+func (c *caller) asks(recorded bool, fault error) error {
+	e := c.entry(plan.EntryIntent)
+	if fault == nil {
+		e.Request = c.data
+		if recorded {
+			e.Key, fault = c.callKey()
+		}
+	}
+	if fault != nil {
+		e.Kind, e.Reason = kindOf(fault, event.KindValidation), reasonOf(fault)
+	}
+	return c.x.Asked(*e)
 }
 
 // another answers for a call that is on record as one of another effect: this one

@@ -79,6 +79,12 @@ type Execution interface {
 	// History is what was recorded about the input before this execution.
 	History() []Entry
 
+	// Asked is told what the code asks for at a step, as the entry that would be
+	// recorded of it if nothing were; Took is how long a wait shall be. It comes
+	// before anything else of the step, and what is on record of it wins. Asked is
+	// for those who execute again to compare.
+	Asked(e Entry) error
+
 	// Record places entries in one transition and returns once it is placed. emit
 	// may be nil; it writes to the node's ports, in the stage's goroutine, what
 	// is committed together with them. After an error nothing was recorded.
@@ -105,6 +111,13 @@ type Result struct {
 	// records Entries, of Suspended in that one. Either may be nil.
 	Entries []Entry
 	Emit    func()
+
+	// Emissions and Closing are the parts of Emit in an execution that may emit
+	// before its end: one by one what nothing on record accounts for, and what its
+	// end brings, nil if nothing. An execution that did not come to its end has
+	// Emissions, too. They are for those who execute again to compare.
+	Emissions []func()
+	Closing   func()
 
 	// Failed: why the stage fails; the input stays open.
 	// Parked: what is not known.

@@ -21,6 +21,7 @@ func (r *Run) End(err error, done func(), failed func(error)) plan.Result {
 		r.passedBy()
 	}
 	if r.over && r.result.State != plan.Finished {
+		r.result.Emissions = r.pending
 		return r.result
 	}
 	e := plan.Entry{Type: plan.EntryCompleted, At: r.x.Now()}
@@ -32,7 +33,9 @@ func (r *Run) End(err error, done func(), failed func(error)) plan.Result {
 		e.Reason = err.Error()
 		last = func() { failed(err) }
 	}
-	result := plan.Result{State: plan.Finished, Entries: []plan.Entry{e}, Emit: r.emits(last)}
+	result := plan.Result{
+		State: plan.Finished, Entries: []plan.Entry{e}, Emit: r.emits(last), Emissions: r.pending, Closing: last,
+	}
 	if r.ended {
 		result.Entries = nil
 	}

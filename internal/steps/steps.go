@@ -77,14 +77,24 @@ func (r *Run) Emit(write func()) {
 // when it was first asked for.
 func (r *Run) Now() time.Time {
 	if r.now.IsZero() && !r.over {
-		past := r.entries(reserved + "now")
-		if len(past) > 0 {
+		e := plan.Entry{Type: plan.EntryCapture, Step: reserved + "now", At: r.x.Now()}
+		if past := r.entries(e.Step); r.asks(e) != nil {
+			return r.now
+		} else if len(past) > 0 {
 			r.now = past[0].At
-		} else if e := (plan.Entry{Type: plan.EntryCapture, Step: reserved + "now", At: r.x.Now()}); r.record(e) == nil {
+		} else if r.record(e) == nil {
 			r.now = e.At
 		}
 	}
 	return r.now
+}
+
+// asks tells what the code asks for at a step.
+func (r *Run) asks(e plan.Entry) error {
+	if r.x.Asked(e) != nil {
+		return r.end(plan.Result{State: plan.Interrupted})
+	}
+	return nil
 }
 
 // record records entries together with what was emitted before.
@@ -98,7 +108,11 @@ type recorder struct {
 
 func (x *recorder) Record(emit func(), entries ...plan.Entry) error {
 	r := x.r
-	if n := len(r.pending); n > 0 && len(entries) > 0 {
+	n := len(r.pending)
+	if len(entries) == 0 || entries[0].Type == plan.EntryDrift { // which is no step
+		n = 0
+	}
+	if n > 0 {
 		entries = slices.Clone(entries)
 		entries[0].Emitted = n
 		emit = r.emits(emit)
@@ -106,7 +120,7 @@ func (x *recorder) Record(emit func(), entries ...plan.Entry) error {
 	if err := x.Execution.Record(emit, entries...); err != nil {
 		return r.end(plan.Result{State: plan.Interrupted})
 	}
-	r.pending = nil
+	r.pending = r.pending[n:]
 	return nil
 }
 
@@ -171,6 +185,9 @@ func (r *Run) enter(step, kind string, types ...string) ([]plan.Entry, error) {
 		switch t := past[i].Type; {
 		case t == plan.EntryParked, t == plan.EntryDecision, slices.Contains(types, t):
 		default:
+			if err := r.asks(plan.Entry{Type: types[0], Step: step}); err != nil {
+				return nil, err
+			}
 			return nil, r.diverged(step, past, fmt.Errorf("diverged: step %q is %s on record, and %s in the code", step, words(t), kind))
 		}
 	}
@@ -212,7 +229,7 @@ func (r *Run) entries(step string) []plan.Entry {
 	for i := range r.past {
 		e := &r.past[i]
 		switch {
-		case e.Step != step:
+		case e.Step != step, e.Type == plan.EntryChange: // changes have names of their own
 		case e.Type == plan.EntryDecision && e.Outcome == perform.DecideContinue:
 			of = of[:0]
 		default:
@@ -288,6 +305,9 @@ func (r *Run) Compensate(step, effect string, in any) {
 // Capture records what fn returns. After an error nothing is recorded.
 func (r *Run) Capture(step string, fn func() ([]byte, error)) ([]byte, error) {
 	past, err := r.enter(step, "a capture", plan.EntryCapture)
+	if err == nil {
+		err = r.asks(plan.Entry{Type: plan.EntryCapture, Step: step})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -319,9 +339,10 @@ func (r *Run) Since(change string) bool {
 	if r.over {
 		return false
 	}
+	e := plan.Entry{Type: plan.EntryChange, Step: change, At: r.x.Now()}
 	for i := range r.past {
-		if e := &r.past[i]; e.Type == plan.EntryChange && e.Step == change {
-			return true
+		if past := &r.past[i]; past.Type == e.Type && past.Step == change {
+			return r.asks(e) == nil
 		}
 	}
 	if !r.first {
@@ -331,8 +352,7 @@ func (r *Run) Since(change string) bool {
 		_ = r.broken("the name of a change is %d bytes long: want 1 to %d", len(change), MaxName)
 		return false
 	}
-	e := plan.Entry{Type: plan.EntryChange, Step: change, At: r.x.Now()}
-	if r.record(e) != nil {
+	if r.asks(e) != nil || r.record(e) != nil {
 		return false
 	}
 	r.past = append(slices.Clip(r.past), e)

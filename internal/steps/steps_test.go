@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ type world struct {
 	calls   map[string]int // by effect and request
 	refuse  string         // request that is refused for good
 	handler func(r *steps.Run, emit func(string)) error
+	told    func(plan.Entry) error // what is asked for
 
 	lives, dieAt int
 }
@@ -52,6 +54,7 @@ func (p *process) step() bool {
 func (p *process) Context() context.Context { return p.ctx }
 func (p *process) History() []plan.Entry    { return p.began }
 func (p *process) Now() time.Time           { return time.Now() }
+func (p *process) Asked(e plan.Entry) error { return p.w.told(e) }
 func (p *process) Input() *plan.Accepted {
 	return &plan.Accepted{Run: "01JZ0000000000000000000000", Stage: "checkout", Data: []byte(`{}`)}
 }
@@ -155,7 +158,7 @@ func (w *world) run() plan.Result {
 
 func newWorld(t *testing.T, h func(r *steps.Run, emit func(string)) error) *world {
 	t.Helper()
-	return &world{t: t, calls: map[string]int{}, handler: h}
+	return &world{t: t, calls: map[string]int{}, handler: h, told: func(plan.Entry) error { return nil }}
 }
 
 // Two effects and a capture, killed between each pair of anything: each effect is
@@ -372,6 +375,69 @@ func TestChanges(t *testing.T) {
 	w.once()
 	if !slices.Equal(said, []bool{true, true}) {
 		t.Errorf("begun with the change: %v", said)
+	}
+}
+
+// A change may have the name of a step.
+func TestChangeNamedLikeAStep(t *testing.T) {
+	w := newWorld(t, func(r *steps.Run, _ func(string)) error {
+		if !r.Since("one") {
+			return errors.New("it began before")
+		}
+		if _, err := r.Do("one", "reserve", "7"); err != nil {
+			return err
+		}
+		return r.Sleep("wait", time.Hour)
+	})
+	w.once()
+	if res := w.once(); res.State != plan.Suspended || len(w.calls) != 1 {
+		t.Errorf("%+v, %d calls", res, len(w.calls))
+	}
+}
+
+// What the code asks for is told at every step, before anything of it, whether or
+// not it is on record; an error ends the execution there.
+func TestAsked(t *testing.T) {
+	w := newWorld(t, func(r *steps.Run, emit func(string)) error {
+		_ = r.Now()
+		r.Since("change")
+		if _, err := r.Capture("number", func() ([]byte, error) { return []byte("7"), nil }); err != nil {
+			return err
+		}
+		emit("before")
+		if _, err := r.Do("book", "reserve", "7"); err != nil {
+			return err
+		}
+		return r.Sleep("rest", time.Hour)
+	})
+	var asked []string
+	w.told = func(e plan.Entry) error {
+		asked = append(asked, fmt.Sprint(e.Type, " ", e.Step, " ", e.Effect, " ", e.Key != "", " ", string(e.Request), " ", e.Took))
+		return nil
+	}
+	w.once()
+	if len(asked) != 5 || asked[3] != `weir.intent.v1 book reserve false "7" 0s` {
+		t.Errorf("asked at first: %q", asked)
+	}
+	asked = nil
+	w.once()
+	want := []string{
+		"weir.capture.v1 weir.now  false  0s", "weir.change.v1 change  false  0s", "weir.capture.v1 number  false  0s",
+		`weir.intent.v1 book reserve true "7" 0s`, "weir.waiting.v1 rest  false  1h0m0s",
+	}
+	if !slices.Equal(asked, want) {
+		t.Errorf("asked again: %q, want %q", asked, want)
+	}
+	made := maps.Clone(w.calls)
+	w.told = func(e plan.Entry) error {
+		if e.Step == "book" {
+			return errDead
+		}
+		return nil
+	}
+	w.durable = w.durable[:3]
+	if res := w.once(); res.State != plan.Interrupted || len(res.Emissions) != 1 || !maps.Equal(w.calls, made) {
+		t.Errorf("%+v, calls %v, before %v", res, w.calls, made)
 	}
 }
 

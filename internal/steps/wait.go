@@ -13,20 +13,14 @@ func (r *Run) Sleep(step string, d time.Duration) error {
 	if err != nil {
 		return err
 	}
-	waiting, woken := waits(past)
+	e := plan.Entry{Type: plan.EntryWaiting, Step: step, At: r.since().Add(max(d, 0))}
+	waiting, woken, err := r.waits(past, e, max(d, 0))
+	if err != nil {
+		return err
+	}
 	if woken != nil {
 		r.took([]plan.Entry{*woken})
 		return nil
-	}
-	if waiting == nil {
-		since := r.now
-		if since.IsZero() {
-			since = r.x.Now()
-		}
-		waiting = &plan.Entry{Type: plan.EntryWaiting, Step: step, At: since.Add(max(d, 0))}
-		if err := r.record(*waiting); err != nil {
-			return err
-		}
 	}
 	if now := r.x.Now(); !waiting.At.After(now) {
 		e := plan.Entry{Type: plan.EntryWoken, Step: step, At: now}
@@ -51,31 +45,34 @@ func (r *Run) Await(signal, key string, timeout time.Duration) (payload []byte, 
 	if err != nil {
 		return nil, false, err
 	}
-	waiting, woken := waits(past)
+	e := plan.Entry{Type: plan.EntryWaiting, Step: step, Effect: signal, Key: key}
+	if timeout = max(timeout, 0); timeout > 0 {
+		e.At = r.since().Add(timeout)
+	}
+	waiting, woken, err := r.waits(past, e, timeout)
+	if err != nil {
+		return nil, false, err
+	}
 	if woken != nil {
 		r.took([]plan.Entry{*woken})
 		return woken.Result, woken.ID != "", nil
-	}
-	if waiting == nil {
-		waiting = &plan.Entry{Type: plan.EntryWaiting, Step: step, Effect: signal, Key: key}
-		if timeout > 0 {
-			since := r.now
-			if since.IsZero() {
-				since = r.x.Now()
-			}
-			waiting.At = since.Add(timeout)
-		}
-		if err := r.record(*waiting); err != nil {
-			return nil, false, err
-		}
 	}
 	return nil, false, r.end(plan.Result{
 		State: plan.Suspended, Wake: plan.Wake{Step: step, At: waiting.At, Signal: signal, Key: key},
 	})
 }
 
-// waits finds how a waiting step stands.
-func waits(past []plan.Entry) (waiting, woken *plan.Entry) {
+// since is when a wait begins: with the latest step, or now if it is the first.
+func (r *Run) since() time.Time {
+	if r.now.IsZero() {
+		return r.x.Now()
+	}
+	return r.now
+}
+
+// waits finds how a waiting step stands, and records that it waits if nothing is on
+// record.
+func (r *Run) waits(past []plan.Entry, e plan.Entry, long time.Duration) (waiting, woken *plan.Entry, err error) {
 	for i := range past {
 		switch e := &past[i]; e.Type {
 		case plan.EntryWaiting:
@@ -84,5 +81,16 @@ func waits(past []plan.Entry) (waiting, woken *plan.Entry) {
 			woken = e
 		}
 	}
-	return waiting, woken
+	asked := e
+	if asked.Took = long; r.now.IsZero() {
+		asked.At = time.Time{} // of which only the length can be known again
+	}
+	if err := r.asks(asked); err != nil {
+		return nil, nil, err
+	}
+	if waiting == nil && woken == nil {
+		waiting = &e
+		err = r.record(e)
+	}
+	return waiting, woken, err
 }
