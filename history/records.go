@@ -294,7 +294,7 @@ func (r *Run) record(e entry) Record {
 	stage, port := split(e.name)
 	rec := Record{
 		Ref:      event.Ref{Stage: stage, Port: port, Seq: e.seq},
-		ID:       event.RecordID{Epoch: r.epochID(e.p.Epoch), Journal: e.name, Seq: e.seq},
+		ID:       event.RecordID{Epoch: e.p.Author(r.epochID(e.p.Epoch)), Journal: e.name, Seq: e.seq},
 		Type:     e.out.Type,
 		LSN:      e.p.Last,
 		Epoch:    e.p.Epoch,

@@ -14,6 +14,15 @@ type Placed struct {
 	Transition
 }
 
+// Author returns the epoch whose id is in the record ids of p: of a replay, the one
+// that is replayed. own is the epoch that placed p.
+func (p *Placed) Author(own ID) ID {
+	if p.Origin != (ID{}) {
+		return p.Origin
+	}
+	return own
+}
+
 // Frames returns how many frames the transition has.
 func (p *Placed) Frames() uint64 { return uint64(p.Last-p.First) + 1 }
 

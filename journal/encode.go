@@ -30,6 +30,7 @@ const (
 	secEnds
 	secMarks
 	secCheck
+	secOrigin
 	secAll = 1<<iota - 1
 )
 
@@ -62,6 +63,7 @@ const (
 //	checkpoint cursors (count; each: journal name, uvarint seq, kind byte), ports
 //	           (as ends), bool position and position, snapshot name, its SHA-256,
 //	           uvarint at, uvarint redo, varint watermark
+//	origin     the epoch (16 bytes)
 //
 // Integers are little endian. Counts are uvarints.
 type Encoder struct {
@@ -193,6 +195,9 @@ func (e *Encoder) part(t *Transition) {
 	if t.Check != nil {
 		b = e.check(b, t.Check)
 	}
+	if t.Origin != (ID{}) {
+		b = append(b, t.Origin[:]...)
+	}
 
 	e.head = wire.AppendUvarint(e.head[:0], uint64(len(e.names)))
 	for _, n := range e.names {
@@ -227,6 +232,7 @@ func (t *Transition) sections() int {
 	set(secEnds, len(t.Ends) > 0)
 	set(secMarks, len(t.Marks) > 0)
 	set(secCheck, t.Check != nil)
+	set(secOrigin, t.Origin != (ID{}))
 	return s
 }
 

@@ -111,6 +111,9 @@ func drawTransition(t *rapid.T) *journal.Transition {
 		Consumed: rapid.SliceOfN(rapid.Custom(drawConsumed), 0, 5).Draw(t, "consumed"),
 		Ends:     drawEnds(t, journal.Natural),
 	}
+	if rapid.Bool().Draw(t, "replayed") {
+		tr.Origin = journal.ID{15: rapid.ByteMin(1).Draw(t, "origin")}
+	}
 	if rapid.Bool().Draw(t, "positioned") {
 		tr.Position = &journal.Position{Value: rapid.String().Draw(t, "position"), Part: rapid.String().Draw(t, "part")}
 	}

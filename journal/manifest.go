@@ -20,6 +20,7 @@ type Manifest struct {
 	Definition  json.RawMessage `json:"definition,omitempty"` // topology.Graph, canonical
 	Settings    []Setting       `json:"settings,omitempty"`
 	Baseline    string          `json:"baseline,omitempty"` // the run this one replays
+	Root        string          `json:"root,omitempty"`     // the first of the runs that it replays: keys are derived from its id
 	Epochs      []Epoch         `json:"epochs"`
 	Kept        *Kept           `json:"kept,omitempty"` // set once retention removed something
 }

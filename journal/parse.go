@@ -66,6 +66,12 @@ func Parse(body []byte, t *Transition) error {
 	if sec&secCheck != 0 {
 		p.check(t)
 	}
+	if sec&secOrigin != 0 {
+		at := p.in.Offset()
+		if copy(t.Origin[:], p.in.Raw("origin", len(t.Origin))); p.in.Err() == nil && t.Origin == (ID{}) {
+			p.in.Fail(at, "the id of an epoch", "zeros")
+		}
+	}
 	return p.in.Done()
 }
 

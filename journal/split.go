@@ -35,7 +35,7 @@ func split(t *Transition) ([]Transition, error) {
 	}
 	for i := range s.parts {
 		p := &s.parts[i]
-		p.Stage, p.Number, p.Code, p.Time = t.Stage, t.Number+uint64(i), t.Code, t.Time
+		p.Stage, p.Number, p.Code, p.Time, p.Origin = t.Stage, t.Number+uint64(i), t.Code, t.Time, t.Origin
 	}
 	return s.parts, nil
 }

@@ -20,6 +20,7 @@ type Transition struct {
 	Number uint64    // of its first frame among the frames of the stage, from 1, contiguous
 	Code   string    // code version; empty means the build of the epoch
 	Time   time.Time // wall clock; UTC
+	Origin ID        // in a replay: the epoch that authored what is replayed; zero means that this one does
 
 	Consumed []Consumed  // everything the stage reacted to, in that order
 	Position *Position   // sources: where to continue after this transition
