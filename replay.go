@@ -1,6 +1,7 @@
 package weir
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,7 +97,7 @@ func (d *Definition) Replay(ctx context.Context, dir string, o Options) (Summary
 // newReplay makes the run that a replay writes.
 func (d *Definition) newReplay(was *journal.Manifest, b *built, o Options) (*prepared, error) {
 	m := b.manifest(d.name)
-	m.Baseline = was.Run
+	m.Baseline, m.Root = was.Run, cmp.Or(was.Root, was.Run)
 	p := &prepared{flow: b.flow, manifest: m, logger: o.Logger}
 	if o.Dir == "" {
 		if o.Deliver {

@@ -22,7 +22,11 @@ import (
 // supervisors say and for what names the epoch.
 func journalsOf(t *testing.T, dir string) (all []string) {
 	t.Helper()
-	for _, c := range readStory(t, dir).told {
+	return journalsIn(readStory(t, dir))
+}
+
+func journalsIn(s *story) (all []string) {
+	for _, c := range s.told {
 		line := fmt.Sprint(c.Stage, " at ", c.Time.UnixNano())
 		named := len(line)
 		for _, in := range c.Consumed {

@@ -96,7 +96,12 @@ func recordMutable(t *testing.T) (dir string) {
 // verifyStory verifies what a story tells.
 func verifyStory(t *testing.T, s *story) *verify.Report {
 	t.Helper()
-	flow, err := mutable().Plan()
+	return verifyStoryOf(t, mutable(), s)
+}
+
+func verifyStoryOf(t *testing.T, def *weir.Definition, s *story) *verify.Report {
+	t.Helper()
+	flow, err := def.Plan()
 	if err != nil {
 		t.Fatal(err)
 	}

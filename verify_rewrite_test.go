@@ -44,7 +44,12 @@ type entry struct {
 
 func readStory(t *testing.T, dir string) *story {
 	t.Helper()
-	view, err := segment.OpenView(vfs.OS, dir)
+	return readStoryOn(t, vfs.OS, dir)
+}
+
+func readStoryOn(t *testing.T, fsys vfs.FS, dir string) *story {
+	t.Helper()
+	view, err := segment.OpenView(fsys, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,6 +294,15 @@ func (s *story) insert(p spot, payload []byte) {
 	o := s.told[p.chapter].outputs[p.output]
 	o.records = slices.Insert(o.records, p.record+1, e)
 	s.move(p, p.seq, 1)
+	c := s.told[p.chapter]
+	for i := range c.Open { // of what is on record about an input that is still open, twice too
+		if seq, entry, err := plan.ParseUpdate(c.Open[i].Data); c.Open[i].Op == journal.OpenUpdate && err == nil && seq == p.seq && p.journal == c.Stage+"."+journal.PortFx {
+			twin := c.Open[i]
+			twin.Data, _ = plan.AppendUpdate(nil, p.seq+1, &entry)
+			c.Open = slices.Insert(c.Open, i+1, twin)
+			break
+		}
+	}
 }
 
 // move renumbers what comes behind record at of p's journal by one.

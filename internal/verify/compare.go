@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -45,7 +46,7 @@ func (s *stage) compareOutput(p *port) {
 	for _, o := range recorded {
 		s.Records += uint64(o.Count)
 	}
-	if !s.same(p, recorded, out) {
+	if !s.same(p, recorded, out) || s.asIs(p) {
 		b = nil
 	}
 	if b == nil {
@@ -62,6 +63,20 @@ func (s *stage) compareOutput(p *port) {
 	for _, e := range p.edges {
 		e.push(b)
 	}
+}
+
+// asIs reports whether something of the transition's outputs on p is taken as it is
+// recorded.
+func (s *stage) asIs(p *port) bool {
+	if s.does == nil {
+		return false
+	}
+	for at := range s.does.asIs {
+		if at.port == p.Name {
+			return true
+		}
+	}
+	return false
 }
 
 // same compares the records of one port and reports whether the computed ones can
@@ -109,12 +124,17 @@ type item struct {
 	typ     string
 	payload []byte
 	key     []byte
-	rest    string // causes, event time
-	cause   int    // the first item that it follows from, -1 if none
+	causes  string
+	rest    string      // event time, and whether the payload is elsewhere
+	cause   int         // the first item that it follows from, -1 if none
+	from    plan.Origin // the first record that it refers to
+	lsn     journal.LSN // of its transition; zero means the one in hand
+	given   bool        // it is not compared
 }
 
 func (a *item) equal(b *item) bool {
-	return a.typ == b.typ && a.rest == b.rest && bytes.Equal(a.payload, b.payload) && bytes.Equal(a.key, b.key) && (a.key == nil) == (b.key == nil)
+	return a.typ == b.typ && a.causes == b.causes && a.rest == b.rest &&
+		bytes.Equal(a.payload, b.payload) && bytes.Equal(a.key, b.key) && (a.key == nil) == (b.key == nil)
 }
 
 // itemsOf reads the records of outputs. Where one cannot be read the rest is left
@@ -135,7 +155,8 @@ func itemsOf(outputs ...*journal.Output) (all []item, err error) {
 			if len(rec.Items) > 0 {
 				it.cause = rec.Items[0]
 			}
-			it.rest = restOf(&rec, o)
+			it.causes, it.rest = causesOf(&rec, o), restOf(&rec)
+			it.from, _ = firstRef(o, &rec)
 			all = append(all, it)
 		}
 		if err := rs.Err(); err != nil {
@@ -145,8 +166,8 @@ func itemsOf(outputs ...*journal.Output) (all []item, err error) {
 	return all, nil
 }
 
-// restOf writes what a record has besides payload and key.
-func restOf(rec *journal.Record, o *journal.Output) string {
+// causesOf writes what a record follows from.
+func causesOf(rec *journal.Record, o *journal.Output) string {
 	b := []byte("items ")
 	for i, it := range rec.Items {
 		if i > 0 {
@@ -159,14 +180,33 @@ func restOf(rec *journal.Record, o *journal.Output) string {
 		if ref.Journal < len(o.Journals) {
 			name = o.Journals[ref.Journal]
 		}
-		b = append(append(b, ' '), name...)
-		b = strconv.AppendUint(append(b, ':'), ref.Seq, 10)
+		b = appendRef(b, name, ref.Seq)
 	}
 	if rec.FromKey {
 		b = append(b, " key"...)
 	}
+	return string(b)
+}
+
+// causesText is what causesOf writes of a record that follows from refs.
+func causesText(refs []plan.Origin) string {
+	b := []byte("items ")
+	for _, ref := range refs {
+		b = appendRef(b, ref.Journal, ref.Seq)
+	}
+	return string(b)
+}
+
+func appendRef(b []byte, name string, seq uint64) []byte {
+	b = append(append(b, ' '), name...)
+	return strconv.AppendUint(append(b, ':'), seq, 10)
+}
+
+// restOf writes what a record has besides payload, key and causes.
+func restOf(rec *journal.Record) string {
+	var b []byte
 	if rec.HasTime {
-		b = strconv.AppendInt(append(b, " time "...), rec.Time, 10)
+		b = strconv.AppendInt(append(b, "time "...), rec.Time, 10)
 	}
 	if rec.Blob {
 		b = append(b, " blob"...)
@@ -180,48 +220,78 @@ func (s *stage) compareRecords(p *port, recorded []*journal.Output, out *journal
 	if err != nil {
 		s.add(s.differs(p.journal, p.count+1, "records", err.Error(), "records that can be read"))
 	}
+	if s.does != nil {
+		was = slices.DeleteFunc(was, func(it item) bool { return s.does.asIs[outlet{p.Name, it.from}] })
+	}
 	now, _ := itemsOf(out)
 	if len(was) == len(now) && slices.EqualFunc(was, now, func(a, b item) bool { return a.equal(&b) }) {
 		return true
 	}
-	mask := s.v.Flow.Masks[p.journal]
-	next := p.count + 1 // where an extra record would come in the record
-	for _, pair := range align(was, now) {
-		d := Difference{Stage: s.name, Journal: p.journal, LSN: s.p.Last}
-		switch a, b := pair.was, pair.now; {
-		case a != nil && b != nil:
+	return s.comparePairs(p, align(was, now), p.count+1, nil)
+}
+
+// comparePairs compares records that were aligned and reports whether all are the
+// same. next is where an extra one would come in the record. If t is not nil all are
+// of that input.
+func (s *stage) comparePairs(p *port, pairs []pair, next uint64, t *open) (same bool) {
+	mask := s.v.masks.of(p.journal, "")
+	same = true
+	for _, pair := range pairs {
+		a, b := pair.was, pair.now
+		d := Difference{Stage: s.name, Journal: p.journal, LSN: s.p.Last, Input: s.inputOf(cmp.Or(a, b), t)}
+		if a != nil {
 			next = a.seq + 1
-			if a.equal(b) {
+			d.LSN = cmp.Or(a.lsn, d.LSN)
+			if b != nil && a.equal(b) {
 				continue
 			}
+		}
+		same = false
+		switch {
+		case a != nil && b != nil:
 			d.Kind, d.Seq, d.Key = Changed, a.seq, string(a.key)
 			if d.Fields = s.fields(a, b, mask); len(d.Fields) == 0 {
 				s.Masked++
 				continue
 			}
 		case a != nil:
-			next = a.seq + 1
 			d.Kind, d.Seq, d.Key = Missing, a.seq, string(a.key)
 			d.Fields = []Field{{Path: "payload", Recorded: s.text(a.payload)}}
 		default:
 			d.Kind, d.Seq, d.Key = Extra, next, string(b.key)
 			d.Fields = []Field{{Path: "payload", Computed: s.text(b.payload)}}
 		}
-		s.add(d)
+		if a == nil || !a.given {
+			s.add(d)
+		}
 	}
-	return false
+	return same
+}
+
+// inputOf names the input that a record of a stage that acts on the world is of.
+func (s *stage) inputOf(it *item, t *open) string {
+	switch {
+	case t != nil:
+		return t.ref()
+	case s.does != nil && it.from.Journal != "":
+		return refText(it.from)
+	}
+	return ""
 }
 
 // fields lists what two records differ in, but for masked fields of the payload.
-func (s *stage) fields(a, b *item, mask []string) (all []Field) {
+func (s *stage) fields(a, b *item, mask []mask) (all []Field) {
 	if a.typ != b.typ {
 		all = append(all, Field{"type", a.typ, b.typ})
 	}
 	if !bytes.Equal(a.key, b.key) || (a.key == nil) != (b.key == nil) {
 		all = append(all, Field{"key", string(a.key), string(b.key)})
 	}
+	if a.causes != b.causes {
+		all = append(all, Field{"causes", a.causes, b.causes})
+	}
 	if a.rest != b.rest {
-		all = append(all, Field{"causes", a.rest, b.rest})
+		all = append(all, Field{"time", a.rest, b.rest})
 	}
 	if !bytes.Equal(a.payload, b.payload) {
 		all = append(all, s.paths("payload", a.payload, b.payload, mask)...)
@@ -241,6 +311,10 @@ func (s *stage) compareState() error {
 	check := func(table string, now *journal.State) {
 		was := recorded[table]
 		delete(recorded, table)
+		if s.does != nil && len(s.does.keys) > 0 {
+			same = s.compareChanges(table, was, now) && same
+			return
+		}
 		if len(was) == 1 && now != nil && was[0].Count == now.Count && bytes.Equal(was[0].Changes, now.Changes) || len(was) == 0 && now == nil {
 			return
 		}
@@ -297,11 +371,15 @@ func (s *stage) compareChanges(table string, recorded []*journal.State, computed
 		s.add(s.differs(name, 0, "state", err.Error(), "changes that can be read"))
 	}
 	now, _ := changesOf(computed)
+	asIs := len(was)
+	if s.does != nil && (s.does.signals == nil || table != s.does.signals.Name()) {
+		was = slices.DeleteFunc(was, func(c journal.Change) bool { return s.does.keys[string(c.Key)] })
+	}
 	at := map[string]int{}
 	for i := range now {
 		at[string(now[i].Key)] = i
 	}
-	same := err == nil && len(was) == len(now)
+	same := err == nil && asIs == len(now)
 	seen := make([]bool, len(now))
 	for i := range was {
 		a := &was[i]
@@ -345,7 +423,7 @@ func (s *stage) changedFields(name string, a, b *journal.Change) (all []Field) {
 	case a.Deleted != b.Deleted:
 		all = append(all, Field{"value", s.value(a), s.value(b)})
 	case !bytes.Equal(a.Value, b.Value):
-		if all = s.paths("value", a.Value, b.Value, s.v.Flow.Masks[name]); len(all) == 0 {
+		if all = s.paths("value", a.Value, b.Value, s.v.masks.of(name, "")); len(all) == 0 {
 			all = append(all, Field{})
 		}
 	}

@@ -222,5 +222,5 @@ func decode(p *plan.Port, name string, o *journal.Output, at *journal.Placed, ep
 
 // place says where in the log a batch is.
 func place(b *plan.Batch, name string, at *journal.Placed, epochs map[uint64]journal.ID) {
-	b.Journal, b.LSN, b.Epoch, b.Recorded = name, at.Last, epochs[at.Epoch], at.Time.UnixNano()
+	b.Journal, b.LSN, b.Epoch, b.Recorded = name, at.Last, at.Author(epochs[at.Epoch]), at.Time.UnixNano()
 }

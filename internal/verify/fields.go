@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/weirflow/weir/internal/payload"
@@ -22,17 +23,13 @@ const (
 
 // paths lists the fields in which two payloads differ, as paths that begin with
 // at. Those that mask names are left out, with all that is in them.
-func (s *stage) paths(at string, recorded, computed []byte, mask []string) []Field {
+func (s *stage) paths(at string, recorded, computed []byte, masks []mask) []Field {
 	was, okWas := s.value1(recorded)
 	now, okNow := s.value1(computed)
 	if !okWas || !okNow {
 		return []Field{{at, s.text(recorded), s.text(computed)}}
 	}
-	masked := map[string]bool{}
-	for _, m := range mask {
-		masked[at+"."+m] = true
-	}
-	all, hidden := differ(nil, at, was, now, masked)
+	all, hidden := differ(nil, at, was, now, masks)
 	if len(all) == 0 && !hidden { // the same value in other bytes
 		return []Field{{at, s.text(recorded), s.text(computed)}}
 	}
@@ -51,12 +48,12 @@ func (s *stage) value1(data []byte) (v any, ok bool) {
 }
 
 // differ adds the paths at which two values differ; hidden reports that some were
-// left out by mask.
-func differ(all []Field, at string, was, now any, mask map[string]bool) (_ []Field, hidden bool) {
+// left out by masks.
+func differ(all []Field, at string, was, now any, masks []mask) (_ []Field, hidden bool) {
 	if reflect.DeepEqual(was, now) {
 		return all, false
 	}
-	if mask[at] {
+	if slices.ContainsFunc(masks, func(m mask) bool { return len(m) == 0 }) {
 		return all, true
 	}
 	if len(all) >= maxFields {
@@ -72,7 +69,7 @@ func differ(all []Field, at string, was, now any, mask map[string]bool) (_ []Fie
 		maps.Copy(names, b)
 		for _, name := range slices.Sorted(maps.Keys(names)) {
 			var h bool
-			all, h = differ(all, at+"."+name, a[name], b[name], mask)
+			all, h = differ(all, at+member(name), a[name], b[name], within(masks, name))
 			hidden = hidden || h
 		}
 		return all, hidden
@@ -83,12 +80,20 @@ func differ(all []Field, at string, was, now any, mask map[string]bool) (_ []Fie
 		}
 		for i := range a {
 			var h bool
-			all, h = differ(all, at+"["+strconv.Itoa(i)+"]", a[i], b[i], mask)
+			all, h = differ(all, at+"["+strconv.Itoa(i)+"]", a[i], b[i], masks)
 			hidden = hidden || h
 		}
 		return all, hidden
 	}
 	return append(all, Field{at, plain(was), plain(now)}), hidden
+}
+
+// member is how a member of an object is written in a path.
+func member(name string) string {
+	if name == "" || strings.ContainsAny(name, ".[]\"* ") {
+		return "[" + strconv.Quote(name) + "]"
+	}
+	return "." + name
 }
 
 // plain writes a value for people; what is absent is empty.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -54,6 +55,9 @@ func (l *ledger) take(p *journal.Placed) (wrong []Difference) {
 		if next := l.written[name].count + 1; o.First != next {
 			report(name, o.First, "sequence", strconv.FormatUint(o.First, 10), strconv.FormatUint(next, 10))
 		}
+		if o.Port == journal.PortFx && o.Type == plan.EntrySignal {
+			l.signals(o, report)
+		}
 		l.written[name] = total{o.First + uint64(o.Count) - 1, o.Digest}
 	}
 	for _, e := range p.Ends {
@@ -67,6 +71,19 @@ func (l *ledger) take(p *journal.Placed) (wrong []Difference) {
 		}
 	}
 	return wrong
+}
+
+// signals looks whether the records that signals were made of are written.
+func (l *ledger) signals(o *journal.Output, report func(name string, seq uint64, field, recorded, computed string)) {
+	var rec journal.Record
+	for rs := journal.NewRecords(o); ; {
+		if _, ok := rs.Next(&rec); !ok {
+			return
+		}
+		if at, ok := firstRef(o, &rec); ok && at.Seq > l.written[at.Journal].count {
+			report(at.Journal, at.Seq, "signal", "made of record "+strconv.FormatUint(at.Seq, 10), fmt.Sprintf("%d records are written", l.written[at.Journal].count))
+		}
+	}
 }
 
 func digest(d uint64) string { return fmt.Sprintf("%016x", d) }

@@ -98,11 +98,6 @@ func (r *replay) renumber(s *stage, p *journal.Placed) error {
 	p.Consumed = slices.DeleteFunc(p.Consumed, func(c journal.Consumed) bool {
 		return c.Kind == journal.Run && c.To < c.From || c.Kind == journal.Ended && c.End != journal.Natural
 	})
-	for i := range p.Open {
-		if p.Open[i].Op == journal.OpenAdd {
-			p.Open[i].Epoch = r.epoch.ID
-		}
-	}
 	if s.node.Sink != nil {
 		r.receipts(s, p, same)
 	} else if s.does != nil && !same {

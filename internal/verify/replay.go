@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ func Replay(ctx context.Context, c ReplayConfig) (*Replayed, error) {
 			Open: func() (Log, func() error, error) { return c.Out, func() error { return nil }, nil },
 		},
 		byName: map[string]*stage{}, epochs: map[uint64]journal.ID{epoch.Number: epoch.ID},
-		replays: true, replaying: true, root: m.Run,
+		replaying: true, root: cmp.Or(m.Root, m.Run),
 	}
 	if err := v.codec.UnmarshalText([]byte(c.Flow.Graph.Codec())); err != nil {
 		return nil, fmt.Errorf("replay flow %s: %w", c.Flow.Name, err)
@@ -61,7 +62,10 @@ func Replay(ctx context.Context, c ReplayConfig) (*Replayed, error) {
 	if err := v.build(); err != nil {
 		return nil, err
 	}
-	r := &replay{verifier: v, c: c, epoch: epoch, pens: map[*stage]*pen{}}
+	r := &replay{verifier: v, c: c, epoch: epoch, was: map[uint64]journal.ID{}, pens: map[*stage]*pen{}}
+	for _, e := range c.Log.Manifest().Epochs {
+		r.was[e.Number] = e.ID
+	}
 	for _, s := range v.stages {
 		r.pens[s] = &pen{written: map[string]*total{}, numbers: map[string]*numbering{}}
 	}
@@ -83,6 +87,7 @@ type replay struct {
 	*verifier
 	c     ReplayConfig
 	epoch journal.Epoch
+	was   map[uint64]journal.ID // epochs of the recorded run
 	pens  map[*stage]*pen
 	last  time.Time // of the last transition
 	out   uint64    // deliveries
@@ -156,13 +161,16 @@ func (r *replay) transition(ctx context.Context, s *stage, p *journal.Placed) er
 	if err := s.execute(ctx); err != nil {
 		return err
 	}
+	if err := s.rewrite(); err != nil {
+		return err
+	}
 	if s.end.ender != nil && slices.ContainsFunc(p.Ends, natural) {
 		if err := r.rest(ctx, s); err != nil {
 			return err
 		}
 	}
 	t := journal.Transition{
-		Code: p.Code, Time: p.Time, Position: p.Position, Open: p.Open, Timers: p.Timers, Marks: p.Marks,
+		Code: p.Code, Time: p.Time, Origin: p.Author(r.was[p.Epoch]), Position: p.Position, Open: p.Open, Timers: p.Timers, Marks: p.Marks,
 		Consumed: slices.DeleteFunc(p.Consumed, func(c journal.Consumed) bool { return c.Kind == journal.Resumed }),
 	}
 	if err := r.write(ctx, s, &t, p); err != nil {
@@ -183,7 +191,7 @@ func (r *replay) rest(ctx context.Context, s *stage) error {
 		}
 		done = !found
 		if s.emitted() > 0 {
-			if err := r.write(ctx, s, &journal.Transition{Time: s.p.Time}, &journal.Placed{}); err != nil {
+			if err := r.write(ctx, s, &journal.Transition{Time: s.p.Time, Origin: s.p.Author(r.was[s.p.Epoch])}, &journal.Placed{}); err != nil {
 				return err
 			}
 		}
@@ -272,7 +280,7 @@ func (r *replay) place(ctx context.Context, t *journal.Transition, frames *uint6
 
 // handOn gives the readers what was placed.
 func (r *replay) handOn(s *stage, t *journal.Transition, lsn journal.LSN, batches map[*port]*plan.Batch) error {
-	at := &journal.Placed{Last: lsn, Epoch: r.epoch.Number, Transition: journal.Transition{Time: t.Time}}
+	at := &journal.Placed{Last: lsn, Epoch: r.epoch.Number, Transition: journal.Transition{Time: t.Time, Origin: t.Origin}}
 	for _, p := range s.all() {
 		if b := batches[p]; b != nil {
 			place(b, p.journal, at, r.epochs)

@@ -24,11 +24,13 @@ const (
 type Difference struct {
 	Kind    Kind        `json:"kind"`
 	Stage   string      `json:"stage"`
-	Journal string      `json:"journal"`       // "stage.port", or "stage#table" for state
-	Seq     uint64      `json:"seq,omitempty"` // of the record; of an extra one, of the record that it comes before; none for state
-	LSN     journal.LSN `json:"lsn"`           // of the transition
-	Key     string      `json:"key,omitempty"` // of the record or the state
-	Fields  []Field     `json:"fields"`        // that differ, as paths into the record: "payload.total"
+	Journal string      `json:"journal"`         // "stage.port", or "stage#table" for state
+	Seq     uint64      `json:"seq,omitempty"`   // of the record; of an extra one, of the record that it comes before; none for state
+	LSN     journal.LSN `json:"lsn"`             // of the transition
+	Key     string      `json:"key,omitempty"`   // of the record or the state
+	Input   string      `json:"input,omitempty"` // of an effect or orchestration: the record that it is about
+	Step    string      `json:"step,omitempty"`  // of an orchestration
+	Fields  []Field     `json:"fields"`          // that differ, as paths into the record: "payload.total"
 }
 
 // A Field is one value of both sides. What a side does not have is empty.

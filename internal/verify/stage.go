@@ -64,7 +64,7 @@ func newStage(v *verifier, n *plan.Node) *stage {
 		s.dead = &port{Port: n.Dead, journal: n.Name + "." + n.Dead.Name}
 	}
 	if n.Performer != nil {
-		s.does = newPerformer(n.Performer)
+		s.does = newPerformer(n)
 	}
 	s.end.ender, _ = n.Handler.(plan.Ender)
 	return s
@@ -78,6 +78,12 @@ func (s *stage) all() []*port {
 	return append(slices.Clip(s.ports), s.dead)
 }
 
+// writes returns the port that p is of.
+func (s *stage) writes(p *plan.Port) *port {
+	all := s.all()
+	return all[slices.IndexFunc(all, func(o *port) bool { return o.Port == p })]
+}
+
 // loop takes the stage's transitions until there are no more. After an error it
 // only takes them away.
 func (s *stage) loop(ctx context.Context) (err error) {
@@ -87,8 +93,16 @@ func (s *stage) loop(ctx context.Context) (err error) {
 		}
 		s.v.room.give(t.size)
 	}
+	if err == nil {
+		err = s.atRest()
+	}
 	for _, e := range s.inputs {
 		e.close()
+	}
+	if s.does != nil {
+		for _, g := range s.does.springs {
+			g.edge.close()
+		}
 	}
 	return err
 }

@@ -17,6 +17,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	}
 	v := &verifier{Config: c, byName: map[string]*stage{}, epochs: map[uint64]journal.ID{}}
 	m := c.Log.Manifest()
-	v.root, v.replays = m.Run, m.Baseline != ""
+	v.root = cmp.Or(m.Root, m.Run)
 	for _, e := range m.Epochs {
 		v.epochs[e.Number] = e.ID
 	}
@@ -88,6 +89,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	v.room = newRoom()
+	v.masks = parseMasks(c.Flow.Masks)
 	var all sync.WaitGroup
 	for _, s := range v.stages {
 		all.Go(func() {
@@ -118,9 +120,9 @@ type verifier struct {
 	stages []*stage
 	byName map[string]*stage
 	room   *room
+	masks  masks
 
 	root      string // the run that keys are derived from
-	replays   bool   // the run replays another
 	replaying bool   // what is computed is written to another log
 
 	first, last journal.LSN // of the transitions that are executed again
@@ -151,6 +153,23 @@ func (v *verifier) build() error {
 			e := &edge{open: v.Open, epochs: v.epochs, journal: p.journal, from: from, port: p.Port, spec: in, input: j, wake: make(chan struct{}, 1)}
 			p.edges = append(p.edges, e)
 			v.stages[i].inputs = append(v.stages[i].inputs, e)
+		}
+	}
+	for _, s := range v.stages {
+		if s.does == nil || s.does.signals == nil || v.replaying {
+			continue
+		}
+		for i, n := range v.Flow.Nodes {
+			maker, ok := n.Sink.(plan.Signaller)
+			if !ok {
+				continue
+			}
+			for _, of := range v.stages[i].inputs {
+				e := &edge{open: v.Open, epochs: v.epochs, journal: of.journal, from: of.from, port: of.port, spec: of.spec, input: of.input, wake: make(chan struct{}, 1)}
+				p := of.from.writes(of.port)
+				p.edges = append(p.edges, e)
+				s.does.springs = append(s.does.springs, spring{maker, e})
+			}
 		}
 	}
 	return nil
