@@ -1,9 +1,11 @@
 package weir_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -287,9 +289,11 @@ func TestReplaySteps(t *testing.T) {
 			def := trips(25, &a, stepsBuild{})
 			was := journalsIn(readStoryOn(t, disk, dir))
 			for range 2 {
-				sum, err := def.Replay(t.Context(), dir, weir.Options{Dir: "/replays", Logger: quiet, Harness: &plan.Harness{FS: disk}})
-				if err != nil || sum.Status != weir.Completed {
-					t.Fatalf("replay: %+v, %v", sum, err)
+				var said bytes.Buffer
+				log := slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelWarn}))
+				sum, err := def.Replay(t.Context(), dir, weir.Options{Dir: "/replays", Logger: log, Harness: &plan.Harness{FS: disk}})
+				if err != nil || sum.Status != weir.Completed || said.Len() > 0 {
+					t.Fatalf("replay: %+v, %v; it said %s", sum, err, &said)
 				}
 				now := journalsIn(readStoryOn(t, disk, sum.Dir))
 				if diff := cmp.Diff(was, now); diff != "" {
