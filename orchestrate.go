@@ -134,7 +134,7 @@ func orchestrate[In, Out any](s *stage, key func(In) (string, error), chained bo
 	o.in, o.key = payloadType[In](s, "payload"), key
 	o.out = payloadType[Out](s, "result")
 	o.done = addPort[Out](s, "out")
-	o.failed = addPort[Failed[In]](s, portFailed)
+	o.failed = addPort[Failed[In]](s, plan.PortFailed)
 	o.dead = addDead[In](s)
 	for i := range set.Uses {
 		o.grant(s, &set.Uses[i])

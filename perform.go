@@ -43,7 +43,7 @@ func Perform[Req, Res any](in Input[Req], name string, e effect.Effect[Req, Res]
 	s.f.share(s.node.Name, s.node.Caller, &s.node.Guards)
 	p := &performing[Req, Res]{in: payloadType[Req](s, "payload"), key: key}
 	p.done = addPort[Res](s, "out")
-	p.failed = addPort[Failed[Req]](s, portFailed)
+	p.failed = addPort[Failed[Req]](s, plan.PortFailed)
 	p.dead = addDead[Req](s)
 	action, err := e.Plan(s.f.codec)
 	if err != nil {
@@ -60,10 +60,7 @@ func Perform[Req, Res any](in Input[Req], name string, e effect.Effect[Req, Res]
 	return port[Res](s, 0), port[Failed[Req]](s, 1)
 }
 
-const (
-	portFailed = "failed" // of what an effect finally failed on
-	maxOpen    = 10_000   // accepted and unfinished payloads of a stage
-)
+const maxOpen = 10_000 // accepted and unfinished payloads of a stage
 
 // uses notes in the graph that the stage performs an effect.
 func (s *stage) uses(e *plan.Effect, g plan.Guards) {

@@ -86,7 +86,7 @@ func (d *Definition) Replay(ctx context.Context, dir string, o Options) (Summary
 	}
 	sum := Summary{
 		Status: Status(status), Run: p.manifest.Run, Dir: p.dir, Epoch: 1,
-		In: done.In, Out: done.Out, Dead: done.Dead, Took: took,
+		In: done.In, Out: done.Out, Dead: done.Dead, Failed: done.Failed, Open: done.Open, InDoubt: done.InDoubt, Took: took,
 	}
 	if err := p.log.Close(); err != nil {
 		o.Logger.WarnContext(ctx, "the log was not closed well", slog.String("run", sum.Run), slog.Any("error", err))

@@ -102,11 +102,16 @@ func shop(n int, b shopBuild) *weir.Definition {
 
 func recordShop(t *testing.T, def *weir.Definition) (dir string) {
 	t.Helper()
+	return recorded(t, def).Dir
+}
+
+func recorded(t *testing.T, def *weir.Definition) weir.Summary {
+	t.Helper()
 	sum, err := def.Run(t.Context(), weir.Options{Dir: t.TempDir(), Logger: quiet})
 	if err != nil || sum.Status != weir.Completed {
 		t.Fatalf("run: %+v, %v", sum, err)
 	}
-	return sum.Dir
+	return sum
 }
 
 func verifyShop(t *testing.T, def *weir.Definition, dir string, o weir.VerifyOptions) *weir.Verification {

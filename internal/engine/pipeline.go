@@ -502,9 +502,6 @@ func (r *Run) materialized() supervise.PipelineInput {
 	return in
 }
 
-// portFailed is the port of what a performer finally failed on.
-const portFailed = "failed"
-
 // totals sums up the stages.
 func (r *Run) totals() Result {
 	res := Result{Took: time.Since(r.started), InDoubt: uint64(len(r.InDoubt()))}
@@ -521,7 +518,7 @@ func (r *Run) totals() Result {
 			continue
 		}
 		for _, p := range s.ports {
-			if p.Name == portFailed {
+			if p.Name == plan.PortFailed {
 				n := p.written.Load()
 				res.Failed += n
 				if len(p.edges) == 0 { // nobody would know

@@ -41,6 +41,9 @@ type PortRef struct{ Node, Port int }
 // DeadPort is the index of a node's dead letters.
 const DeadPort = -1
 
+// PortFailed is the port of what a stage that acts on the world finally failed on.
+const PortFailed = "failed"
+
 // A Node is one stage.
 type Node struct {
 	Name   string // with groups, "group/stage"

@@ -31,9 +31,10 @@ type ReplayConfig struct {
 
 // Replayed is what a replay did.
 type Replayed struct {
-	Complete      bool   // every stage that was executed came to its natural end
-	In, Out, Dead uint64 // records of sources, deliveries that are on record, dead letters
-	Drift         uint64 // requests of effects that came out otherwise; the recorded outcomes were used
+	Complete              bool   // every stage that was executed came to its natural end
+	In, Out, Dead, Failed uint64 // records of sources, deliveries that are on record, dead letters, failures on second results
+	Open, InDoubt         uint64 // inputs that are accepted and not finished; of these, those that waited for a decision
+	Drift                 uint64 // what effects and steps asked for otherwise; the recorded outcomes were used
 }
 
 // Replay executes a recorded run again, one transition after the other in the
@@ -342,6 +343,23 @@ func (r *replay) result() *Replayed {
 		if s.node.Source != nil {
 			all.In += w.total(s.ports[0].Name).count
 		}
+		if s.does == nil {
+			continue
+		}
+		for _, p := range s.ports {
+			if n := w.total(p.Name).count; p.Name == plan.PortFailed {
+				all.Failed += n
+				if len(p.edges) == 0 { // nobody would know
+					all.Dead += n
+				}
+			}
+		}
+		for _, t := range s.does.tasks {
+			all.Open++
+			if n := len(t.facts); n > 0 && t.facts[n-1].Type == plan.EntryParked {
+				all.InDoubt++
+			}
+		}
 	}
 	all.Out = r.out
 	return all
@@ -350,7 +368,7 @@ func (r *replay) result() *Replayed {
 // Conclude places how the replay of the log ended and makes it durable.
 func (d *Replayed) Conclude(ctx context.Context, out journal.Log, took time.Duration) (status string, err error) {
 	status = evidence.Completed
-	t := evidence.Terminal{Status: status, Took: took, In: d.In, Out: d.Out, Dead: d.Dead}
+	t := evidence.Terminal{Status: status, Took: took, In: d.In, Out: d.Out, Dead: d.Dead, Failed: d.Failed}
 	if !d.Complete {
 		status = evidence.Stopped
 		t.Status, t.Reason = status, "the recorded run had not come to its end"
