@@ -314,7 +314,10 @@ func TestReplayWithOtherCode(t *testing.T) {
 // payloadsOf are the records of one port, without the dead letters' reasons.
 func payloadsOf(t *testing.T, dir, name string) (all []string) {
 	t.Helper()
-	s := readStory(t, dir)
+	return payloadsIn(readStory(t, dir), name)
+}
+
+func payloadsIn(s *story, name string) (all []string) {
 	for _, p := range s.spots() {
 		if p.journal == name {
 			all = append(all, string(s.at(p).Payload))

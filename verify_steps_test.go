@@ -424,3 +424,26 @@ func TestVerifyStepsOfAnotherBuild(t *testing.T) {
 		})
 	}
 }
+
+// A replay that delivers is the run with deliveries of its own; signals are given
+// within the flow and not delivered.
+func TestReplayStepsDelivers(t *testing.T) {
+	disk, dir := recordTrips(t, 12, 1)
+	var a agency
+	def := trips(12, &a, stepsBuild{})
+	sum, err := def.Replay(t.Context(), dir, weir.Options{Dir: "/replays", Deliver: true, Logger: quiet, Harness: &plan.Harness{FS: disk}})
+	if err != nil || sum.Status != weir.Completed || sum.Dead != 0 {
+		t.Fatalf("replay: %+v, %v", sum, err)
+	}
+	if v := verifyOn(t, def, disk, sum.Dir, weir.VerifyOptions{}); v.Outcome != weir.Identical {
+		t.Errorf("verify of the replay: %s, %v, %+v", v.Outcome, v.Skipped, v.Differences[:min(3, len(v.Differences))])
+	}
+	for _, port := range []string{"book.out", "book.fx", "budget.out", "book.failed"} {
+		if diff := cmp.Diff(payloadsIn(readStoryOn(t, disk, dir), port), payloadsIn(readStoryOn(t, disk, sum.Dir), port)); diff != "" {
+			t.Errorf("%s is not that of the run (-run +replay):\n%.1000s", port, diff)
+		}
+	}
+	if a.calls.Load() != 0 {
+		t.Errorf("the replay made %d calls", a.calls.Load())
+	}
+}

@@ -122,7 +122,7 @@ func (r *replay) run(ctx context.Context) (err error) {
 			return context.Cause(ctx)
 		}
 		s := r.byName[p.Stage]
-		if s == nil || r.c.Sinks && s.node.Sink != nil || !tells(&p) {
+		if s == nil || r.c.Sinks && delivers(s.node) || !tells(&p) {
 			continue
 		}
 		r.last = p.Time
@@ -130,6 +130,13 @@ func (r *replay) run(ctx context.Context) (err error) {
 			return fmt.Errorf("replay stage %s, frame %d: %w", s.name, p.Last, err)
 		}
 	}
+}
+
+// delivers reports whether a stage delivers to the world. One that makes signals
+// delivers within the flow.
+func delivers(n *plan.Node) bool {
+	_, within := n.Sink.(plan.Signaller)
+	return n.Sink != nil && !within
 }
 
 // tells reports whether a transition holds anything but what supervisors say.
@@ -337,7 +344,7 @@ func (r *replay) result() *Replayed {
 	all := &Replayed{Complete: true}
 	for _, s := range r.stages {
 		w := r.pens[s]
-		all.Complete = all.Complete && (w.ended || r.c.Sinks && s.node.Sink != nil)
+		all.Complete = all.Complete && (w.ended || r.c.Sinks && delivers(s.node))
 		all.Dead += w.total(event.PortDead).count
 		all.Drift += s.Differences
 		if s.node.Source != nil {
