@@ -133,7 +133,7 @@ func orchestrate[In, Out any](s *stage, key func(In) (string, error), chained bo
 	o := &orchestrating[In, Out]{run: run, codec: s.f.codec, uses: map[string]granted{}, calls: map[string]perform.Guarded{}, types: &sync.Map{}}
 	o.in, o.key = payloadType[In](s, "payload"), key
 	o.out = payloadType[Out](s, "result")
-	o.done = addPort[Out](s, "out")
+	o.done, o.state = addPort[Out](s, "out"), chained
 	o.failed = addPort[Failed[In]](s, plan.PortFailed)
 	o.dead = addDead[In](s)
 	for i := range set.Uses {
@@ -164,6 +164,7 @@ func orchestrate[In, Out any](s *stage, key func(In) (string, error), chained bo
 type orchestrating[In, Out any] struct {
 	performing[In, Out]
 	out    *payload.Type[Out]
+	state  bool // there is state for each key
 	run    func(*Steps, In, Emit[Out]) (commit func(), err error)
 	codec  event.Codec
 	uses   map[string]granted
@@ -216,7 +217,7 @@ func (o *orchestrating[In, Out]) Execute(x plan.Execution) plan.Result {
 			s.put(err)
 			return
 		}
-		s.run.Emit(func() { o.done.Emit(v) })
+		s.run.Emit(func() { o.done.EmitFrom(v, o.cause(x.Input())) })
 	}
 	commit, err := o.run(s, v, emit)
 	if err == nil {
@@ -234,7 +235,16 @@ func (o *orchestrating[In, Out]) give(in *plan.Accepted, err error) {
 	if u, ok := errors.AsType[*plan.UndoError](err); ok && (f.Happened == effect.No || u.Happened == string(effect.Yes)) {
 		f.Happened = effect.Happened(u.Happened)
 	}
-	o.failed.Emit(f)
+	o.failed.EmitFrom(f, o.cause(in))
+}
+
+// cause says that what is emitted follows from the state of a key, where there is
+// state.
+func (o *orchestrating[In, Out]) cause(in *plan.Accepted) *plan.Cause {
+	if !o.state {
+		return nil
+	}
+	return &plan.Cause{Key: in.KeyText(), HasKey: true, FromKey: true}
 }
 
 // Restore brings the policies to where they were; see plan.Restorer.

@@ -201,7 +201,7 @@ func (k Keyed[K, T]) keyed(s *stage) (key func(T) (string, error), via string) {
 	return func(v T) (string, error) {
 		text, err := typ.Append(nil, k.key(v))
 		if len(text) == 0 {
-			return "\x00", err // no text would be no key
+			return plan.EmptyKey, err
 		}
 		return string(text), err
 	}, k.via()

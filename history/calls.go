@@ -29,12 +29,14 @@ type Call struct {
 	Kind    string          `json:"kind"`
 	State   string          `json:"state"`
 
-	Effect   string `json:"effect,omitempty"`
-	Version  string `json:"version,omitempty"` // of the effect
-	Safety   string `json:"safety,omitempty"`
-	Key      string `json:"key,omitempty"` // that the service was given; of a wait, of the signal
-	Attempts int    `json:"attempts,omitempty"`
-	Signal   string `json:"signal,omitempty"` // that a wait is for
+	Effect   string     `json:"effect,omitempty"`
+	Version  string     `json:"version,omitempty"` // of the effect
+	Safety   string     `json:"safety,omitempty"`
+	Key      string     `json:"key,omitempty"` // that the service was given; of a wait, of the signal
+	Attempts int        `json:"attempts,omitempty"`
+	Signal   string     `json:"signal,omitempty"`    // that a wait is for
+	SignalID string     `json:"signal_id,omitempty"` // the one that came
+	From     *event.Ref `json:"from,omitempty"`      // the record that it was made of, if it was of one
 
 	Request json.RawMessage `json:"request,omitempty"` // absent if it is the input, or nothing was recorded before the call
 	Result  json.RawMessage `json:"result,omitempty"`
@@ -246,7 +248,7 @@ func (r *Run) stageCalls(ctx context.Context, at *recovery.Stage, fn func(*Call)
 			return false
 		}
 		input, ok := aboutWhich(e)
-		if !ok {
+		if !ok || fact.Type == plan.EntrySignal {
 			return true
 		}
 		x := open[input]

@@ -3,7 +3,9 @@ package history
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/weirflow/weir/event"
@@ -79,7 +81,7 @@ func (x *execution) take(seq uint64, e *plan.Entry, code string) {
 			}
 		}
 		return
-	case plan.EntryChange:
+	case plan.EntryChange, plan.EntrySignal: // which are no steps
 		return
 	case plan.EntryParked, plan.EntryDecision:
 		if c = x.concerned(); e.Step != "" && c.Step != e.Step {
@@ -135,6 +137,14 @@ func (x *execution) fold(c *Call, e *plan.Entry, ref event.Ref) {
 		c.Until = e.At
 	case plan.EntryWoken:
 		c.Kind, c.State, c.Result, c.By = KindWait, CallDone, x.run.value(e.Result), e.By
+		if c.SignalID = e.ID; e.ID != "" {
+			c.Signal, c.Key = e.Effect, e.Key
+			if id, err := event.ParseRecordID(e.ID); err == nil {
+				if at, err := id.Ref(); err == nil {
+					c.From = &at
+				}
+			}
+		}
 	case plan.EntryDrift:
 		c.Drifts = append(c.Drifts, e.Reason)
 	}
@@ -217,20 +227,28 @@ type facts struct {
 
 // factsBack is how many records of an fx port are looked through for what was
 // recorded before each of those that an output names.
-const factsBack = 1000
+const factsBack = 100_000
 
-// calls returns the calls, with what is on record of them as far back as is looked.
-func (f *facts) calls() (all []Call, _ error) {
+// calls returns the calls, with what is on record of them as far back as is looked;
+// left says that there may be more.
+func (f *facts) calls() (all []Call, left string, _ error) {
+	if len(f.seqs) == 0 {
+		return nil, "", nil
+	}
 	name := f.stage + "." + journal.PortFx
-	next := uint64(1)
-	if kept := f.run.manifest.Kept; kept != nil {
-		next = max(next, kept.Journals[name])
+	slices.Sort(f.seqs)
+	next, err := f.begin(name, f.seqs[len(f.seqs)-1])
+	if err != nil {
+		return nil, "", err
 	}
 	var of []*execution
-	slices.Sort(f.seqs)
 	for _, seq := range f.seqs {
 		var failed error
-		err := f.run.each(f.ctx, name, max(next, seq-min(seq, factsBack)), seq, func(e entry) bool {
+		from := max(next, seq-min(seq, factsBack))
+		if from > next {
+			left = fmt.Sprintf("what was recorded before %s:%d is not looked for", name, from)
+		}
+		err := f.run.each(f.ctx, name, from, seq, func(e entry) bool {
 			input, ok := aboutWhich(e)
 			if !ok || !slices.Contains(f.inputs, input) {
 				return true
@@ -242,7 +260,7 @@ func (f *facts) calls() (all []Call, _ error) {
 			return failed == nil
 		})
 		if err := cmp.Or(err, failed); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		next = max(next, seq+1)
 	}
@@ -252,7 +270,44 @@ func (f *facts) calls() (all []Call, _ error) {
 			return true
 		})
 	}
-	return all, nil
+	return all, left, nil
+}
+
+// begin is a record of the fx port, up to last, before which nothing is about the
+// inputs: they were not there yet.
+func (f *facts) begin(name string, last uint64) (uint64, error) {
+	first := uint64(1)
+	if kept := f.run.manifest.Kept; kept != nil {
+		first = max(first, kept.Journals[name])
+	}
+	var oldest journal.LSN
+	for _, ref := range f.inputs {
+		p, _, _, err := f.place(ref)
+		if err != nil {
+			return first, nil //nolint:nilerr // it is no longer kept
+		}
+		if oldest == 0 || p.First < oldest {
+			oldest = p.First
+		}
+	}
+	// Find says where a record is at the earliest, for all records of a stretch the
+	// same.
+	var failed error
+	reached := func(at journal.LSN) uint64 {
+		return first + uint64(sort.Search(int(last-min(first, last)), func(i int) bool {
+			lsn, err := f.run.log.Find(name, first+uint64(i))
+			failed = cmp.Or(failed, err)
+			return lsn >= at
+		}))
+	}
+	after := reached(oldest)
+	if after > first && failed == nil {
+		at, err := f.run.log.Find(name, after-1)
+		if failed = err; err == nil {
+			after = reached(at)
+		}
+	}
+	return after, failed
 }
 
 // about returns the execution of an input among those in of, and adds one if there

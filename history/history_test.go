@@ -442,6 +442,7 @@ func TestImpact(t *testing.T) {
 		"validate ← orders.out:4: record validate.valid:3",
 		"totals ← validate.valid:3: record totals.out:3",
 		"totals ← validate.valid:3: state ann",
+		"totals ← validate.valid:3: record totals.out:4", // which adds to that state
 		"waiting ship",
 	})
 	if err := w.Finish(log); err != nil {

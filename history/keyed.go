@@ -25,7 +25,7 @@ func (t *places) Apply(c journal.Change, at journal.LSN) error {
 
 // emitted returns the chain of the state entry from which p emitted a record,
 // where p itself does not change it.
-func (w *tracer) emitted(p *journal.Placed, key []byte, depth int) ([]Cause, error) {
+func (w *tracer) emitted(p *journal.Placed, key []byte, moment moment, depth int) ([]Cause, error) {
 	k, err := w.load(p.Stage)
 	if err != nil {
 		return nil, err
@@ -42,11 +42,14 @@ func (w *tracer) emitted(p *journal.Placed, key []byte, depth int) ([]Cause, err
 		if at == 0 {
 			continue
 		}
-		c, left, err := w.changeAt(p.Stage, name, key, at, depth, 1)
+		if moment.shown { // the record says itself what it shows
+			return nil, nil
+		}
+		c, left, err := w.changeAt(p.Stage, name, key, at, moment, depth, 1)
 		if err != nil {
 			return nil, err
 		}
-		return []Cause{{Kind: CauseState, Change: c, Left: left}}, nil
+		return []Cause{{Kind: CauseState, Change: c, Left: left, Value: unless(c != nil, text(key))}}, nil
 	}
 	return []Cause{{Kind: CauseState, Value: text(key), Left: "the key was deleted since, its changes are not indexed"}}, nil
 }

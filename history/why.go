@@ -1,12 +1,12 @@
 package history
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weirflow/weir/event"
@@ -46,6 +46,7 @@ type Explanation struct {
 	Number uint64    `json:"frame"`          // of the transition, among the stage's frames
 	Causes []Cause   `json:"causes,omitempty"`
 	Calls  []Call    `json:"calls,omitempty"` // what its stage did to the world for it, with attempts and decisions
+	Left   string    `json:"left,omitempty"`  // why some of Calls may be left out
 	At     time.Time `json:"at"`
 }
 
@@ -55,7 +56,7 @@ const (
 	CausePosition = "position" // what a source read, up to this position
 	CauseState    = "state"    // a change of the stage's state
 	CauseTimer    = "timer"    // a timer was due
-	CauseSignal   = "signal"   // a signal came
+	CauseSignal   = "signal"   // a signal came, made of the record Ref if there is one
 	CauseDecision = "decision" // a person decided
 	CauseEnd      = "end"      // an input ended
 	CauseMark     = "watermark"
@@ -65,7 +66,7 @@ const (
 // A Cause is one thing that a record followed from.
 type Cause struct {
 	Kind   string       `json:"kind"`
-	Ref    *event.Ref   `json:"ref,omitempty"`    // input
+	Ref    *event.Ref   `json:"ref,omitempty"`    // input, signal
 	To     uint64       `json:"to,omitempty"`     // input: the last of several that begin with Ref and were left out
 	Input  *Explanation `json:"input,omitempty"`  // input, unless left out
 	Left   string       `json:"left,omitempty"`   // why Input, or the rest of a chain, was left out
@@ -82,6 +83,7 @@ type Change struct {
 	At      time.Time   `json:"at"`
 	After   string      `json:"after,omitempty"`
 	Deleted bool        `json:"deleted,omitempty"`
+	Later   int         `json:"later,omitempty"` // inputs that After has taken in and what follows from the change had not
 	Causes  []Cause     `json:"causes,omitempty"`
 	Before  *Change     `json:"before,omitempty"` // the change before it
 	Left    string      `json:"left,omitempty"`   // why Before was left out
@@ -178,7 +180,7 @@ func (w *tracer) explain(ref event.Ref, depth int) (*Explanation, error) {
 	}
 	x := &Explanation{
 		Record: w.run.record(entry{seq: ref.Seq, rec: rec, out: out, p: p, name: ref.Journal()}),
-		Code:   p.Code, Number: p.Number, At: p.Time,
+		Code:   w.run.code(p), Number: p.Number, At: p.Time,
 	}
 	items := append([]int(nil), rec.Items...)
 	if x.Causes, err = w.items(p, items, depth); err != nil {
@@ -200,10 +202,15 @@ func (w *tracer) explain(ref event.Ref, depth int) (*Explanation, error) {
 			return nil, err
 		}
 	}
-	x.Causes = append(x.Causes, refs.causes()...)
-	if x.Calls, err = facts.calls(); err != nil {
+	if x.Calls, x.Left, err = facts.calls(); err != nil {
 		return nil, err
 	}
+	for i := range x.Calls {
+		if err := refs.signal(&x.Calls[i]); err != nil {
+			return nil, err
+		}
+	}
+	x.Causes = append(x.Causes, refs.causes()...)
 	more, err := w.special(p, x, rec, out, items, depth)
 	x.Causes = append(x.Causes, more...)
 	return x, err
@@ -232,24 +239,8 @@ func (w *tracer) special(p *journal.Placed, x *Explanation, rec *journal.Record,
 	if p.Position != nil && len(x.Causes) == 0 {
 		causes = append(causes, Cause{Kind: CausePosition, Value: p.Position.Value, Part: p.Position.Part})
 	}
-	found := false
-	err = changesOf(p, func(table string, c *journal.Change) error {
-		ofKey := rec.FromKey && bytes.Equal(c.Key, rec.Key)
-		if !ofKey && !meet(c.Items, items) {
-			return nil
-		}
-		found = found || ofKey
-		change, err := w.change(p, table, c, depth, 1)
-		if err == nil {
-			causes = append(causes, Cause{Kind: CauseState, Change: change})
-		}
-		return err
-	})
-	if err == nil && rec.FromKey && !found {
-		more, chainErr := w.emitted(p, rec.Key, depth)
-		causes, err = append(causes, more...), chainErr
-	}
-	return causes, err
+	more, err := w.states(p, rec, out, items, depth)
+	return append(causes, more...), err
 }
 
 // changesOf calls fn with every change of state in p, until fn fails. A change is
@@ -268,15 +259,6 @@ func changesOf(p *journal.Placed, fn func(table string, c *journal.Change) error
 		}
 	}
 	return nil
-}
-
-func meet(a, b []int) bool {
-	for _, x := range a {
-		if slices.Contains(b, x) {
-			return true
-		}
-	}
-	return false
 }
 
 // items turns indexes among what p consumed into causes.
@@ -368,6 +350,17 @@ func (l *inputs) upTo(to uint64) {
 	}
 }
 
+// signal adds the record that a signal was made of for which a call waited.
+func (l *inputs) signal(c *Call) error {
+	if c.From == nil {
+		return nil
+	}
+	cause, err := l.input(*c.From, l.depth)
+	cause.Kind, cause.Value = CauseSignal, strings.TrimSpace(c.Signal+" "+c.Key)
+	l.shown = append(l.shown, cause)
+	return err
+}
+
 func (l *inputs) other(kind, value string) {
 	l.shown = append(l.shown, Cause{Kind: kind, Value: value})
 }
@@ -401,56 +394,4 @@ func (w *tracer) input(ref event.Ref, depth int) (Cause, error) {
 		return c, err
 	}
 	return c, nil
-}
-
-// change describes a change in p and the chain before it. nth counts from the
-// newest.
-func (w *tracer) change(p *journal.Placed, table string, c *journal.Change, depth, nth int) (*Change, error) {
-	out := &Change{Table: table, Key: text(c.Key), LSN: p.Last, At: p.Time, Deleted: c.Deleted, After: text(w.run.shown("", c.Value))}
-	key, previous := bytes.Clone(c.Key), c.Previous
-	var err error
-	if out.Causes, err = w.items(p, append([]int(nil), c.Items...), depth); err != nil {
-		return nil, err
-	}
-	switch {
-	case previous == 0:
-		return out, nil
-	case previous >= p.First:
-		return nil, &journal.FrameError{LSN: p.Last, Err: fmt.Errorf("the change before that of key %s is at frame %d, not before it", text(key), previous)}
-	case nth >= w.limits.Chain:
-		out.Left = "earlier changes: beyond the limit"
-		return out, nil
-	}
-	out.Before, out.Left, err = w.changeAt(p.Stage, table, key, previous, depth, nth+1)
-	return out, err
-}
-
-// changeAt describes the change of a key at lsn, or says why it cannot.
-func (w *tracer) changeAt(stage, table string, key []byte, lsn journal.LSN, depth, nth int) (out *Change, left string, err error) {
-	p, err := journal.TransitionAt(w.run.log, lsn)
-	if errors.Is(err, journal.ErrTrimmed) {
-		return nil, "retention has removed earlier changes", nil
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	if p.Stage == stage {
-		var last *journal.Change // of the key in p; a part may follow on another
-		err = changesOf(p, func(name string, c *journal.Change) error {
-			if name == table && bytes.Equal(c.Key, key) {
-				copied := *c
-				copied.Items = append([]int(nil), c.Items...)
-				last = &copied
-			}
-			return nil
-		})
-		if err == nil && last != nil {
-			out, err = w.change(p, table, last, depth, nth)
-			return out, "", err
-		}
-	}
-	if err == nil {
-		err = &journal.FrameError{LSN: lsn, Err: fmt.Errorf("the change of key %s of table %s of stage %s is not there", text(key), table, stage)}
-	}
-	return nil, "", err
 }

@@ -89,6 +89,9 @@ func drawState(t *rapid.T, n int) (journal.State, []journal.Change) {
 			last += rapid.IntRange(0, 9).Draw(t, "step")
 			c.Items = append(c.Items, last)
 		}
+		if rapid.Bool().Draw(t, "of an input") {
+			c.Journal, c.Seq = "in."+name.Draw(t, "input"), seq.Draw(t, "seq")
+		}
 		s.Changes = journal.AppendChange(s.Changes, &c)
 		cs = append(cs, c)
 	}

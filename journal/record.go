@@ -245,25 +245,31 @@ func (rs *Records) Err() error {
 
 // A Change is one entry of a State. In the log it is
 //
-//	flags     1 byte: bit 0 deleted
+//	flags     1 byte: bit 0 deleted, bit 1 of an accepted input
 //	key       length-prefixed
 //	value     length-prefixed, absent if deleted
 //	previous  uvarint LSN of the previous change of this key, 0 if none
 //	causes    uvarint count, then each item as a uvarint distance from the one
 //	          before it
+//	input     length-prefixed journal, uvarint sequence, if of an accepted input
 type Change struct {
 	Key      []byte
 	Value    []byte // nil if Deleted
 	Deleted  bool
 	Previous LSN
-	Items    []int // causes: indexes among the consumed items, ascending
+	Items    []int  // causes: indexes among the consumed items, ascending
+	Journal  string // cause: record Seq of Journal, an accepted input that ended
+	Seq      uint64
 }
 
 // AppendChange appends c to dst. c.Items must be ascending.
 func AppendChange(dst []byte, c *Change) []byte {
 	var flags byte
 	if c.Deleted {
-		flags = 1
+		flags |= changeDeleted
+	}
+	if c.Journal != "" {
+		flags |= changeOfInput
 	}
 	dst = wire.AppendBytes(append(dst, flags), c.Key)
 	if !c.Deleted {
@@ -276,8 +282,17 @@ func AppendChange(dst []byte, c *Change) []byte {
 		dst = wire.AppendUvarint(dst, uint64(item-last))
 		last = item
 	}
+	if c.Journal != "" {
+		dst = wire.AppendUvarint(wire.AppendString(dst, c.Journal), c.Seq)
+	}
 	return dst
 }
+
+// Flags of a Change.
+const (
+	changeDeleted = 1 << iota
+	changeOfInput
+)
 
 // Changes reads the changes of a State.
 type Changes struct {
@@ -296,7 +311,13 @@ func (cs *Changes) Next(c *Change) bool {
 	if cs.left == 0 || cs.in.Err() != nil {
 		return false
 	}
-	c.Deleted = cs.in.Bool("deleted")
+	at := cs.in.Offset()
+	flags := cs.in.Byte("flags")
+	if flags&^(changeDeleted|changeOfInput) != 0 {
+		cs.in.Fail(at, "known flags", "others")
+		return false
+	}
+	c.Deleted = flags&changeDeleted != 0
 	c.Key = cs.in.Bytes("key", MaxKey)
 	c.Value = nil
 	if !c.Deleted {
@@ -314,6 +335,13 @@ func (cs *Changes) Next(c *Change) bool {
 			return false
 		}
 		c.Items = append(c.Items, int(last))
+	}
+	if c.Journal, c.Seq = "", 0; flags&changeOfInput != 0 {
+		at := cs.in.Offset()
+		c.Journal, c.Seq = cs.in.String("input", MaxName), cs.in.Uvarint("input's sequence")
+		if c.Journal == "" && cs.in.Err() == nil {
+			cs.in.Fail(at, "the journal of an input", "none")
+		}
 	}
 	cs.left--
 	return cs.in.Err() == nil

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/weirflow/weir/event"
@@ -67,6 +68,13 @@ type Accepted struct {
 	// Resumed: it was accepted by an earlier process, which may have executed it.
 	Resumed bool
 }
+
+// EmptyKey is the Key of an input that is ordered by a key whose text is empty: no
+// text is no key.
+const EmptyKey = "\x00"
+
+// KeyText is the encoded key of the input.
+func (a *Accepted) KeyText() string { return strings.TrimPrefix(a.Key, EmptyKey) }
 
 // An Execution is one accepted input being acted on. Its methods are called by
 // the goroutine of Execute, and return an error when the execution shall end

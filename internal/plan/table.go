@@ -54,6 +54,7 @@ type change[K comparable, S any] struct {
 	value S      // what it was, unless the mode is Decode
 	data  []byte // what it was, encoded, in mode Decode
 	items []int  // that touched it
+	from  Origin // the accepted input that did, if it was no item
 }
 
 // NewTable returns an empty table of a node with that turn.
@@ -231,6 +232,8 @@ func (t *TypedTable[K, S]) touch(k K) (*row[K, S], error) {
 	}
 	if t.turn.Item >= 0 {
 		c.items = append(c.items, t.turn.Item)
+	} else if len(t.turn.From) > 0 {
+		c.from = t.turn.From[0]
 	}
 	t.changes = append(t.changes, c)
 	r.open = len(t.changes)
@@ -303,7 +306,7 @@ func (t *TypedTable[K, S]) Seal() (journal.State, error) {
 	for i := range t.changes {
 		c := &t.changes[i]
 		r := c.row
-		jc := journal.Change{Key: []byte(r.text), Deleted: !r.live, Previous: r.at, Items: c.items}
+		jc := journal.Change{Key: []byte(r.text), Deleted: !r.live, Previous: r.at, Items: c.items, Journal: c.from.Journal, Seq: c.from.Seq}
 		if r.live {
 			if err := t.encode(r); err != nil {
 				return journal.State{}, fmt.Errorf("the state of key %q cannot be recorded: %w", r.text, err)

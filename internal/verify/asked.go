@@ -215,7 +215,7 @@ func (c *call) fact(f *fact) {
 		c.requestDiffers(f)
 	case f.Hash == "" && f.Reason != c.asked.Reason: // no request could be made
 		c.tell(f, "reason", f.Reason, c.asked.Reason)
-	case f.Key != c.asked.Key && c.asked.Key != "":
+	case f.Key != c.asked.Key && c.asked.Key != "" && (f.Key != "" || f.ID == ""): // a person's word needs none
 		c.tell(f, "key", f.Key, c.asked.Key)
 	default:
 		c.differs = false

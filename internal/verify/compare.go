@@ -430,10 +430,17 @@ func (s *stage) changedFields(name string, a, b *journal.Change) (all []Field) {
 	if a.Previous != b.Previous {
 		all = append(all, Field{"previous", fmt.Sprint(a.Previous), fmt.Sprint(b.Previous)})
 	}
-	if !slices.Equal(a.Items, b.Items) {
-		all = append(all, Field{"causes", fmt.Sprint(a.Items), fmt.Sprint(b.Items)})
+	if !slices.Equal(a.Items, b.Items) || a.Journal != b.Journal || a.Seq != b.Seq {
+		all = append(all, Field{"causes", changeCauses(a), changeCauses(b)})
 	}
 	return all
+}
+
+func changeCauses(c *journal.Change) string {
+	if c.Journal != "" {
+		return causesText([]plan.Origin{{Journal: c.Journal, Seq: c.Seq}})
+	}
+	return fmt.Sprint("items ", c.Items)
 }
 
 func (s *stage) value(c *journal.Change) string {

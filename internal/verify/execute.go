@@ -210,7 +210,7 @@ func (s *stage) leave(x *execution) error {
 	for _, p := range s.all() {
 		s.does.asIs[outlet{p.Name, t.origin()}] = true
 	}
-	s.does.keys[t.in.Key] = true
+	s.does.keys[t.in.KeyText()] = true
 	return nil
 }
 

@@ -25,6 +25,7 @@ type Findings struct {
 	Bytes       int64       // of frames
 	First, Head journal.LSN // of the transitions that were checked
 	Chain       string      // chain value after Head, hex; empty if frames are missing
+	ChainAt     string      // chain value after the frame that CheckUpTo names, hex; empty if frames before it are missing, or it is
 	Journals    []JournalTotal
 	Snapshots   int
 	Blobs       int
@@ -49,13 +50,17 @@ const MaxDamage = 100
 // every port, footers, snapshots, blobs and the manifest. It takes no lock and
 // changes nothing; a tail that was not confirmed is no damage. The error says
 // that the run could not be read.
-func Check(fsys vfs.FS, dir string) (*Findings, error) {
+func Check(fsys vfs.FS, dir string) (*Findings, error) { return CheckUpTo(fsys, dir, 0) }
+
+// CheckUpTo is Check, and says which chain value there is after the frame at lsn,
+// behind which the run may go on.
+func CheckUpTo(fsys vfs.FS, dir string, lsn journal.LSN) (*Findings, error) {
 	for {
 		before, err := fsys.Stat(manifestFile(dir))
 		if err != nil {
 			return nil, fmt.Errorf("check run in %s: %w", dir, err)
 		}
-		f, err := check(fsys, dir)
+		f, err := check(fsys, dir, lsn)
 		if err != nil {
 			return nil, fmt.Errorf("check run in %s: %w", dir, err)
 		}
@@ -72,9 +77,9 @@ func Check(fsys vfs.FS, dir string) (*Findings, error) {
 	}
 }
 
-func check(fsys vfs.FS, dir string) (*Findings, error) {
+func check(fsys vfs.FS, dir string, lsn journal.LSN) (*Findings, error) {
 	m, err := ReadManifest(fsys, dir)
-	c := checker{layout: newLayout(fsys, dir, m.Run), manifest: m, ledger: newLedger()}
+	c := checker{layout: newLayout(fsys, dir, m.Run), manifest: m, ledger: newLedger(), at: lsn}
 	if err != nil {
 		return &c.found, c.damage(err)
 	}
@@ -97,6 +102,7 @@ type checker struct {
 	layout
 	manifest journal.Manifest
 	ledger   *ledger
+	at       journal.LSN // of which the chain value is asked for
 	found    Findings
 }
 
@@ -165,6 +171,7 @@ type segmentCheck struct {
 	file    vfs.File
 	scan    scanner
 	chain   chain
+	joined  bool  // nor segments before it
 	whole   bool  // no frame was missing
 	known   int64 // offset up to which everything was durable
 	trailer *trailer
@@ -195,7 +202,7 @@ func (s *segmentCheck) check(at *tail, joined bool) (goesOn bool, err error) {
 		}
 		joined = false
 	}
-	if !joined {
+	if s.joined = joined; !joined {
 		s.ledger.gap()
 	}
 	if s.found.First == 0 {
@@ -265,6 +272,10 @@ func (s *segmentCheck) frames(h *header) error {
 			continue
 		}
 		s.chain.add(s.scan.raw)
+		if f.lsn == s.at && s.whole && s.joined {
+			sum := s.chain.sum()
+			s.found.ChainAt = hex.EncodeToString(sum[:])
+		}
 		s.known = max(s.known, int64(f.synced))
 		s.found.Frames++
 		s.found.Bytes += f.size()
