@@ -149,11 +149,6 @@ func (d *Definition) Verify(ctx context.Context, dir string, o VerifyOptions) (v
 		Verified:   time.Now().UTC(), //nolint:forbidigo // the edge: a report is dated
 	}
 	upto := view.Durable()
-	if o.Chain {
-		if v.At.Chain, err = chainAt(fsys, dir, upto); err != nil {
-			return nil, err
-		}
-	}
 	c := verify.Config{
 		Flow: b.flow, Log: view, Upto: upto, Stages: o.Stages, Max: o.MaxDifferences,
 		Open: func() (verify.Log, func() error, error) {
@@ -177,6 +172,11 @@ func (d *Definition) Verify(ctx context.Context, dir string, o VerifyOptions) (v
 		return nil, fmt.Errorf("flow %s, run %s: %w", d.name, m.Run, err)
 	}
 	v.conclude(found, &m, b.flow.Graph)
+	if o.Chain {
+		if v.At.Chain, err = chainAt(fsys, dir, v.At.LSN); err != nil {
+			return nil, err
+		}
+	}
 	return v, nil
 }
 
@@ -202,19 +202,16 @@ func (d *Definition) rebuild(m *journal.Manifest, config any, o Options) (*built
 	return d.assemble(cfg, o)
 }
 
-// chainAt returns the chain value of a whole run after the frame upto, which is
-// its last; "" if the run goes on behind it.
-func chainAt(fsys vfs.FS, dir string, upto journal.LSN) (string, error) {
-	f, err := segment.Check(fsys, dir)
+// chainAt returns the chain value after a frame of a run that is whole.
+func chainAt(fsys vfs.FS, dir string, at journal.LSN) (string, error) {
+	f, err := segment.CheckUpTo(fsys, dir, at)
 	switch {
 	case err != nil:
 		return "", err
 	case len(f.Damage) > 0:
 		return "", fmt.Errorf("run %s is damaged, so there is nothing to compare with: %w; see check", f.Run, f.Damage[0])
-	case f.Head != upto:
-		return "", nil
 	}
-	return f.Chain, nil
+	return f.ChainAt, nil
 }
 
 // conclude puts what was found into the verdict.

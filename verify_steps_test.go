@@ -331,7 +331,7 @@ func TestVerifyStepsOfAnotherBuild(t *testing.T) {
 			}},
 			[]string{
 				"changed book.fx asked.out:6 train request.cents 16->17",
-				"changed budget.out asked.out:6  payload 27->28",
+				"changed budget.out w2 asked.out:6  payload 27->28",
 				"changed budget#state w2   value.spent 27->28",
 			},
 		},
