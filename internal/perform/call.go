@@ -209,7 +209,7 @@ func (c *caller) prepare() (a Answer, ended bool, err error) {
 
 // asks tells what the code asks for. The key is told where one is on record.
 func (c *caller) asks(recorded bool, fault error) error {
-	e := c.entry(plan.EntryIntent)
+	e := plan.Entry{Type: plan.EntryIntent, Step: c.step, Effect: c.e.Name, Version: c.e.Version, Hash: c.hash}
 	if fault == nil {
 		e.Request = c.data
 		if recorded {
@@ -219,7 +219,7 @@ func (c *caller) asks(recorded bool, fault error) error {
 	if fault != nil {
 		e.Kind, e.Reason = kindOf(fault, event.KindValidation), reasonOf(fault)
 	}
-	return c.x.Asked(*e)
+	return c.x.Asked(e)
 }
 
 // another answers for a call that is on record as one of another effect: this one
