@@ -96,6 +96,7 @@ type built struct {
 	settings    []journal.Setting
 	definition  json.RawMessage
 	fingerprint string
+	drifts      []drift // from the settings of the recorded run
 }
 
 // assemble wires the flow with settings and checks it.

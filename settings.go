@@ -148,6 +148,10 @@ func (d drift) attrs() []any {
 	return []any{slog.String("setting", d.name), slog.String("began_with", plain(d.recorded)), slog.String("now", now)}
 }
 
+func (d drift) changed() ChangedSetting {
+	return ChangedSetting{Name: d.name, Recorded: plain(d.recorded), Now: plain(d.now)}
+}
+
 // restoreSettings returns cfg with the values that a run recorded. A value from
 // the command line wins over the recorded one; secrets are as they are in cfg.
 func restoreSettings(cfg any, recorded []journal.Setting, sources map[string]string) (restored any, drifts []drift, err error) {

@@ -14,7 +14,6 @@ import (
 	"github.com/weirflow/weir/internal/vfs"
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/journal/segment"
-	"github.com/weirflow/weir/topology"
 )
 
 // VerifyOptions say what of a run is verified. The zero value is all of it.
@@ -42,77 +41,6 @@ type VerifyOptions struct {
 	// Harness is for package weirtest.
 	Harness *plan.Harness
 }
-
-// An Outcome is what verification came to.
-type Outcome string
-
-// The outcomes.
-const (
-	Identical    Outcome = "identical"    // everything was computed again, and comes out as recorded
-	Different    Outcome = "different"    // something comes out otherwise
-	Inconclusive Outcome = "inconclusive" // nothing comes out otherwise, but not all could be computed
-)
-
-// A Verification is what verification found. Its JSON form is the report.
-type Verification struct {
-	Format  int     `json:"format"`
-	Run     string  `json:"run"`
-	Flow    string  `json:"flow"`
-	Dir     string  `json:"dir"`
-	Outcome Outcome `json:"outcome"`
-
-	At         EvidenceAt `json:"at"`
-	Definition TwoSides   `json:"definition"` // fingerprints
-	Build      TwoSides   `json:"build"`      // of the last epoch, and of this program
-	Verified   time.Time  `json:"verified"`
-
-	Transitions uint64 `json:"transitions"` // executed again
-	Records     uint64 `json:"records"`     // compared
-	Changes     uint64 `json:"changes"`     // of state, compared
-	Found       uint64 `json:"found"`       // differences, listed or not
-
-	Stages      []VerifiedStage   `json:"stages"`
-	Differences []Difference      `json:"differences"`
-	Groups      []DifferenceGroup `json:"groups,omitempty"` // of all differences, the largest first
-	Skipped     []Skipped         `json:"skipped,omitempty"`
-}
-
-// EvidenceAt says how much of which log a verdict is about.
-type EvidenceAt struct {
-	First   journal.LSN `json:"first"`
-	LSN     journal.LSN `json:"lsn"` // everything up to here was durable
-	Epoch   uint64      `json:"epoch"`
-	EpochID journal.ID  `json:"epoch_id"`
-	Chain   string      `json:"chain,omitempty"` // SHA-256 chain value after LSN, hex; empty if it was not asked for, or the log goes on
-}
-
-// TwoSides are a value of the record and the present one.
-type TwoSides struct {
-	Recorded string `json:"recorded"`
-	Now      string `json:"now"`
-}
-
-// ErrNoRecord says that [VerifyOptions] name a stage or a record that there is
-// not.
-var ErrNoRecord = verify.ErrNoRecord
-
-// ExtraRecord is the Kind of a [Difference] that is a record which was computed
-// and is not on record.
-const ExtraRecord = verify.Extra
-
-// What a verdict consists of.
-type (
-	// Difference is one thing that comes out other than recorded.
-	Difference = verify.Difference
-	// DifferenceField is one field of both sides.
-	DifferenceField = verify.Field
-	// DifferenceGroup counts differences by stage and key.
-	DifferenceGroup = verify.Group
-	// VerifiedStage says what was done for one stage.
-	VerifiedStage = verify.StageReport
-	// Skipped is what could not be executed again, and why.
-	Skipped = verify.Skip
-)
 
 // Verify executes the run in the directory dir again, as far as it is durable,
 // and compares what comes out with what is recorded. Nothing is written and
@@ -142,12 +70,6 @@ func (d *Definition) Verify(ctx context.Context, dir string, o VerifyOptions) (v
 	if err != nil {
 		return nil, err
 	}
-	v = &Verification{
-		Format: 1, Run: m.Run, Flow: m.Flow, Dir: dir,
-		Definition: TwoSides{m.Fingerprint, b.fingerprint},
-		Build:      TwoSides{m.Epochs[len(m.Epochs)-1].Build, buildIdentity()},
-		Verified:   time.Now().UTC(), //nolint:forbidigo // the edge: a report is dated
-	}
 	upto := view.Durable()
 	c := verify.Config{
 		Flow: b.flow, Log: view, Upto: upto, Stages: o.Stages, Max: o.MaxDifferences,
@@ -171,7 +93,16 @@ func (d *Definition) Verify(ctx context.Context, dir string, o VerifyOptions) (v
 	if err != nil {
 		return nil, fmt.Errorf("flow %s, run %s: %w", d.name, m.Run, err)
 	}
-	v.conclude(found, &m, b.flow.Graph)
+	v = &Verification{
+		Format: reportFormat, Run: m.Run, Flow: m.Flow, Dir: dir,
+		Part:       VerifiedPart{o.Stages, o.From, o.To},
+		Definition: TwoSides{m.Fingerprint, b.fingerprint},
+		Verified:   time.Now().UTC(), //nolint:forbidigo // the edge: a report is dated
+	}
+	for _, c := range b.drifts {
+		v.Settings = append(v.Settings, c.changed())
+	}
+	v.conclude(found, &m)
 	if o.Chain {
 		if v.At.Chain, err = chainAt(fsys, dir, v.At.LSN); err != nil {
 			return nil, err
@@ -199,7 +130,11 @@ func (d *Definition) rebuild(m *journal.Manifest, config any, o Options) (*built
 	for _, drift := range drifts {
 		o.Logger.Warn("a setting is not as the run began", drift.attrs()...)
 	}
-	return d.assemble(cfg, o)
+	b, err := d.assemble(cfg, o)
+	if err == nil {
+		b.drifts = drifts
+	}
+	return b, err
 }
 
 // chainAt returns the chain value after a frame of a run that is whole.
@@ -212,40 +147,6 @@ func chainAt(fsys vfs.FS, dir string, at journal.LSN) (string, error) {
 		return "", fmt.Errorf("run %s is damaged, so there is nothing to compare with: %w; see check", f.Run, f.Damage[0])
 	}
 	return f.ChainAt, nil
-}
-
-// conclude puts what was found into the verdict.
-func (v *Verification) conclude(r *verify.Report, m *journal.Manifest, now *topology.Graph) {
-	v.Stages, v.Differences, v.Groups, v.Skipped, v.Found = r.Stages, r.Differences, r.Groups, r.Skipped, r.Total
-	for _, s := range r.Stages {
-		v.Transitions += s.Transitions
-		v.Records += s.Records
-		v.Changes += s.Changes
-	}
-	v.At.First, v.At.LSN = r.First, r.Last
-	for _, e := range m.Epochs {
-		if e.First <= r.Last {
-			v.At.Epoch, v.At.EpochID = e.Number, e.ID
-		}
-	}
-	if was, err := topology.Parse(m.Definition); err == nil {
-		for s := range now.Stages() {
-			if _, ok := was.Stage(s.Name); !ok {
-				v.Skipped = append(v.Skipped, Skipped{Stage: s.Name, Reason: "the run has no such stage"})
-			}
-		}
-	}
-	if m.Kept != nil {
-		v.Skipped = append(v.Skipped, Skipped{Reason: fmt.Sprintf("frames before %d are no longer kept", m.Kept.First)})
-	}
-	switch {
-	case v.Found > 0:
-		v.Outcome = Different
-	case len(v.Skipped) > 0:
-		v.Outcome = Inconclusive
-	default:
-		v.Outcome = Identical
-	}
 }
 
 // ref reads the name of a record: "stage:seq" is of the stage's only data port.

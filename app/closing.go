@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/term"
-
 	"github.com/weirflow/weir"
 	"github.com/weirflow/weir/history"
 	"github.com/weirflow/weir/internal/inspect"
@@ -92,17 +90,11 @@ func (p *program) inspect(command string, args []string) error {
 	if err != nil {
 		return exitError{exitUsage, err}
 	}
-	width := 0
-	if f, ok := p.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
-			width = w
-		}
-	}
 	ctx, end := interrupted()
 	defer end()
 	code := inspect.Run(ctx, append([]string{command}, args...), inspect.Env{
 		Program: program0(), Stdout: p.stdout, Stderr: p.stderr, Getenv: os.Getenv,
-		Dir: dir, Data: data, Run: p.def.Name(), Now: time.Now, Width: width,
+		Dir: dir, Data: data, Run: p.def.Name(), Now: time.Now, Width: p.width(),
 	})
 	if code != 0 {
 		return exitError{code: code}

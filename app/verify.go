@@ -8,14 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/weirflow/weir"
 	"github.com/weirflow/weir/history"
 	"github.com/weirflow/weir/internal/attest"
-	"github.com/weirflow/weir/internal/inspect"
 	"github.com/weirflow/weir/topology"
 )
 
@@ -161,65 +159,4 @@ func (p *program) recorded(pl *plan) (string, error) {
 		return "", exitError{exitRefused, err}
 	}
 	return "", exitError{exitRefused, fmt.Errorf("%w; %s ls lists the runs", err, program0())}
-}
-
-// verdict shows what verification found.
-func (p *program) verdict(v *weir.Verification) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s: %s\n", v.Flow, v.Run, v.Outcome)
-	fmt.Fprintf(&b, "%s executed again · %s and %s of state compared · frames %d to %d\n",
-		inspect.Plural(v.Transitions, "transition"), inspect.Plural(v.Records, "record"), inspect.Plural(v.Changes, "change"), v.At.First, v.At.LSN)
-	if v.Build.Recorded != v.Build.Now {
-		fmt.Fprintf(&b, "recorded by build %s, executed by %s\n", v.Build.Recorded, v.Build.Now)
-	}
-	if v.Found > 0 {
-		fmt.Fprintf(&b, "\n%s:\n", inspect.Plural(v.Found, "difference"))
-	}
-	for i := range v.Differences {
-		d := &v.Differences[i]
-		at := d.Journal
-		if d.Seq > 0 {
-			at = fmt.Sprintf("%s:%d", d.Journal, d.Seq)
-		}
-		switch d.Kind {
-		case weir.ExtraRecord:
-			at += " comes after one that is not recorded"
-		default:
-			at += " " + string(d.Kind)
-		}
-		if d.Key != "" {
-			at += ", key " + d.Key
-		}
-		fmt.Fprintf(&b, "  %s (frame %d)\n", at, d.LSN)
-		for _, f := range d.Fields {
-			fmt.Fprintf(&b, "    %s: recorded %s, computed %s\n", f.Path, orNothing(f.Recorded), orNothing(f.Computed))
-		}
-	}
-	if left := v.Found - uint64(len(v.Differences)); left > 0 {
-		fmt.Fprintf(&b, "  … and %s more; --max-differences lists them\n", inspect.Count(left))
-	}
-	if len(v.Groups) > 1 {
-		b.WriteString("\nby stage and key:\n")
-		for _, g := range v.Groups[:min(len(v.Groups), maxGroups)] {
-			fmt.Fprintf(&b, "  %8s  %s %s\n", inspect.Count(g.Count), g.Stage, g.Key)
-		}
-	}
-	for _, s := range v.Skipped {
-		what := "all of it"
-		if s.Transitions > 0 {
-			what = inspect.Plural(s.Transitions, "transition")
-		}
-		fmt.Fprintf(&b, "not executed again: %s %s: %s\n", s.Stage, what, s.Reason)
-	}
-	fmt.Fprint(p.stdout, b.String())
-}
-
-// maxGroups is how many groups of differences are shown.
-const maxGroups = 20
-
-func orNothing(text string) string {
-	if text == "" {
-		return "nothing"
-	}
-	return text
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +49,7 @@ func TestVerifyCommand(t *testing.T) {
 	expect(good, 2, "keys exists", "keygen", "keys")
 	expect(good, 0, "identical", "verify", "double", "--report", "r.json", "--sign", "keys")
 	expect(good, 0, "signed by", "verify-report", "r.json", "--key", "keys.pub")
+	expect(good, 0, "the run is what the report is about", "verify-report", "r.json", "double", "--key", "keys.pub")
 	expect(bad, 1, "twice.out:1 changed", "verify")
 	if !strings.Contains(out.String(), "payload: recorded 2, computed 1") {
 		t.Errorf("the fields are missing:\n%s", &out)
@@ -59,6 +61,10 @@ func TestVerifyCommand(t *testing.T) {
 	expect(good, 2, "exists", "verify", "--report", "r.json")
 	expect(good, 2, "--report", "verify", "--sign", "keys")
 	expect(other, 4, "no run", "verify", "nothing")
+	less := weir.Define("double", func(f *weir.Flow) {
+		weir.Each(weir.From(f, "numbers", weir.Slice([]int{1, 2, 3, 4})), "say", func(context.Context, int) error { return nil })
+	})
+	expect(less, 3, "the flow has no such stage any more", "verify")
 	runs, err := os.ReadDir(".weir/double")
 	if err != nil || len(runs) != 1 {
 		t.Fatalf("verify left %v, %v", runs, err)
@@ -82,6 +88,90 @@ func TestVerifyCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(good, 1, "was altered", "verify-report", "forged.json")
+	expect(good, 0, "other.pub", "keygen", "other")
+	expect(good, 1, "signed with another key", "verify-report", "r.json", "--key", "other.pub")
+	expect(good, 0, "identical", "verify", "--report", "unsigned.json")
+	expect(good, 1, "not signed", "verify-report", "unsigned.json")
+	expect(good, 2, "--key", "verify-report", "r.json", "--key", "nothing.pub")
+	expect(good, 2, "this is no PEM file", "verify-report", "r.json", "--key", "r.json")
+	expect(good, 2, "this is a PRIVATE KEY", "verify-report", "r.json", "--key", "keys")
+	expect(good, 4, "no such file", "verify-report", "nothing.json")
+	if err := os.WriteFile("garbage.json", []byte(`{"report": 7`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(good, 4, "this is no report", "verify-report", "garbage.json")
+
+	// A report of another run, and of a run that is not what it was.
+	if code := do(good, "--new"); code != 0 {
+		t.Fatalf("run: exit %d\n%s", code, &errs)
+	}
+	expect(good, 1, "and this is run", "verify-report", "r.json", "double")
+	runs, err = os.ReadDir(".weir/double")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := ".weir/double/"+runs[0].Name(), ".weir/double/"+runs[1].Name()
+	expect(good, 0, "what the report is about", "verify-report", "r.json", first)
+	manifest, err := os.ReadFile(first + "/manifest.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"/log/0000000001.seg", "/manifest.json"} {
+		data, err := os.ReadFile(second + file)
+		if err == nil {
+			err = os.WriteFile(first+file, data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect(good, 1, "and this is run", "verify-report", "r.json", first)
+	if err := os.WriteFile(first+"/manifest.json", manifest, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(good, 1, "damaged", "verify-report", "r.json", first)
+	expect(good, 4, "", "verify", first)
+}
+
+// A signed verdict about a part, with settings of its own, says so.
+func TestReportSaysWhatItIsAbout(t *testing.T) {
+	t.Chdir(t.TempDir())
+	type config struct{ Factor int }
+	def := weir.DefineWith("double", config{2}, func(f *weir.Flow, c config) {
+		ns := weir.From(f, "numbers", weir.Slice([]int{1, 2, 3, 4}))
+		twice := weir.Map(ns, "twice", func(n int) (int, error) { return c.Factor * n, nil })
+		weir.Each(twice, "say", func(context.Context, int) error { return nil })
+	})
+	var out, errs bytes.Buffer
+	do := func(code int, says string, args ...string) {
+		t.Helper()
+		out.Reset()
+		errs.Reset()
+		if got := app.Run(args, strings.NewReader(""), &out, &errs, def); got != code || !strings.Contains(out.String()+errs.String(), says) {
+			t.Errorf("%q: exit %d, want %d and %q in:\n%s%s", args, got, code, says, &out, &errs)
+		}
+	}
+	do(0, "completed")
+	do(0, "keys", "keygen", "keys")
+	do(0, "only say · frames", "verify", "--stage", "say", "--report", "say.json", "--sign", "keys")
+	do(0, "a part of it, only say", "verify-report", "say.json")
+	do(1, "setting factor was 2, is 3", "verify", "--factor", "3", "--report", "three.json", "--sign", "keys")
+	do(0, "different, 4 differences", "verify-report", "three.json")
+	do(0, `"matched": true`, "verify-report", "three.json", "double", "--json")
+	file, err := os.ReadFile("three.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var report struct {
+		Report weir.Verification `json:"report"`
+	}
+	if err := json.Unmarshal(file, &report); err != nil {
+		t.Fatal(err)
+	}
+	want := []weir.ChangedSetting{{Name: "factor", Recorded: "2", Now: "3"}}
+	if r := report.Report; !slices.Equal(r.Settings, want) || r.Format != 1 || r.Found != 4 || len(r.Differences) != 4 {
+		t.Errorf("report: %+v", r)
+	}
 }
 
 func TestReplayCommand(t *testing.T) {

@@ -105,6 +105,11 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// opaque says that nothing could be said.
+type opaque struct{ error }
+
+func (e opaque) Unwrap() error { return e.error }
+
 // exit ends a command that has said what there is to say.
 type exit int
 
@@ -126,6 +131,7 @@ func Run(ctx context.Context, args []string, env Env) int {
 		usage usageError
 		gone  *history.NotFoundError
 		noRun *history.NoRunError
+		none  opaque
 	)
 	switch {
 	case err == nil:
@@ -139,7 +145,7 @@ func Run(ctx context.Context, args []string, env Env) int {
 	switch {
 	case errors.As(err, &usage), errors.As(err, &gone):
 		return Usage
-	case errors.As(err, &noRun), errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, journal.ErrInUse):
+	case errors.As(err, &none), errors.As(err, &noRun), errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, journal.ErrInUse):
 		return Unreadable
 	default:
 		return Damaged

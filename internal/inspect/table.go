@@ -147,6 +147,12 @@ func Size(n int64) string {
 	return fmt.Sprintf("%.0f %cB", f, units[i])
 }
 
+// Line is s in one line, without what a terminal would take as a command.
+func Line(s string) string { return line(s) }
+
+// Clip cuts a line to the width of a terminal; zero means that it is none.
+func Clip(s string, width int) string { return clip(s, width) }
+
 // took writes a duration as people do.
 func took(d time.Duration) string {
 	switch {

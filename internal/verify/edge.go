@@ -22,7 +22,8 @@ type edge struct {
 	from    *stage
 	port    *plan.Port
 	spec    *plan.Input
-	input   int // index among the reader's inputs
+	input   int  // index among the reader's inputs
+	foreign bool // the recorded flow has no such edge
 
 	mu    sync.Mutex // guards the next four; never held in a wait
 	queue []*plan.Batch

@@ -26,11 +26,19 @@ func (w *pen) number(port string, recorded uint64) {
 		w.numbers[port] = n
 	}
 	now := w.total(port).count
-	if k := len(n.recorded); recorded == now && (k == 0 || n.recorded[k-1] == n.replayed[k-1]) {
-		n.recorded, n.replayed = append(n.recorded[:0], recorded), append(n.replayed[:0], now) // the same so far
-		return
+	k := len(n.recorded)
+	if k > 0 && n.even(k-1, n.recorded[k-1], n.replayed[k-1]) && n.even(k, recorded, now) {
+		n.recorded, n.replayed = n.recorded[:k-1], n.replayed[:k-1] // it goes on as it was
 	}
 	n.recorded, n.replayed = append(n.recorded, recorded), append(n.replayed, now)
+}
+
+// even reports whether entry k holds as many records in the replay as in the record.
+func (n *numbering) even(k int, recorded, replayed uint64) bool {
+	if k == 0 {
+		return recorded == replayed
+	}
+	return recorded-n.recorded[k-1] == replayed-n.replayed[k-1]
 }
 
 // of returns how far a reader is to read that had read up to seq.
@@ -45,8 +53,6 @@ func (n *numbering) of(seq uint64) uint64 {
 	was, now := uint64(0), uint64(0)
 	if i > 0 {
 		was, now = n.recorded[i-1], n.replayed[i-1]
-	} else if n.recorded[0] == n.replayed[0] {
-		return seq
 	}
 	if seq == n.recorded[i] {
 		return n.replayed[i]

@@ -29,6 +29,7 @@ import (
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
+	"github.com/weirflow/weir/topology"
 )
 
 // A Log is what is read of a run: an open log, or a view of one.
@@ -86,6 +87,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	if err := v.window(); err != nil {
 		return nil, err
 	}
+	v.redefined(&m)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	v.room = newRoom()
@@ -173,6 +175,28 @@ func (v *verifier) build() error {
 		}
 	}
 	return nil
+}
+
+// redefined notes what the recorded flow did not have.
+func (v *verifier) redefined(m *journal.Manifest) {
+	was, err := topology.Parse(m.Definition)
+	if err != nil {
+		return // then nothing can be said
+	}
+	for _, s := range v.stages {
+		if _, ok := was.Stage(s.name); !ok {
+			if s.chosen {
+				v.skipped = append(v.skipped, Skip{Stage: s.name, Reason: "the run has no such stage"})
+			}
+			continue
+		}
+		for _, e := range s.inputs {
+			e.foreign = !slices.ContainsFunc(was.Inputs(s.name), func(o topology.Edge) bool { return o.Journal() == e.journal })
+			if e.foreign && s.chosen {
+				v.skipped = append(v.skipped, Skip{Stage: s.name, Reason: "it reads " + e.journal + ", which it did not read"})
+			}
+		}
+	}
 }
 
 // window finds the transitions that are executed again.
