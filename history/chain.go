@@ -133,8 +133,8 @@ func (l *inputs) ended(p *journal.Placed, input event.Ref) error {
 			f.seqs = []uint64{o.First + uint64(o.Count) - 1}
 		}
 	}
-	if f.seqs == nil { // its end was recorded before
-		f.seqs = []uint64{l.state.Stages[p.Stage].Ports[journal.PortFx].Count}
+	if at := l.state.Stages[p.Stage]; f.seqs == nil && at != nil { // its end was recorded before
+		f.seqs = []uint64{at.Ports[journal.PortFx].Count}
 	}
 	calls, _, err := f.calls()
 	if err != nil {

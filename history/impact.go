@@ -12,8 +12,9 @@ import (
 // An Impact is what came of a record.
 type Impact struct {
 	Record  Record   `json:"record"`
-	Effects []Effect `json:"effects"` // in the order in which they were written
-	Waiting []string `json:"waiting"` // stages that have not consumed everything yet: more may come
+	Code    string   `json:"code,omitempty"` // version of the code that wrote it
+	Effects []Effect `json:"effects"`        // in the order in which they were written
+	Waiting []string `json:"waiting"`        // stages that have not consumed everything yet: more may come
 	Left    string   `json:"left,omitempty"`
 }
 
@@ -67,7 +68,7 @@ func (r *Run) Impact(ctx context.Context, ref event.Ref, limits Limits) (*Impact
 		run: r, state: state, limit: w.limits.Records,
 		marked: map[string]map[uint64]bool{}, keys: map[stateKey][]event.Ref{},
 		signals: map[signalID][]event.Ref{}, woken: map[workOf][]event.Ref{}, work: map[workID]event.Ref{}, acts: map[workOf]*execution{},
-		out: &Impact{Record: r.record(entry{seq: ref.Seq, rec: rec, out: out, p: p, name: name})},
+		out: &Impact{Record: r.record(entry{seq: ref.Seq, rec: rec, out: out, p: p, name: name}), Code: r.code(p)},
 	}
 	f.mark(ref)
 	if err := f.read(ctx, p.Last+1); err != nil {

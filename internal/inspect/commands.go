@@ -14,7 +14,7 @@ func Commands() []Command {
 		{Name: "effects resolve", Args: "RUN REF", Summary: "decide about a call that is in doubt or parked", min: 2, max: 2, run: resolve, flags: resolveFlags},
 		{Name: "signal", Args: "RUN NAME KEY [JSON]", Summary: "tell a run that something happened", min: 3, max: 4, run: signal, flags: signalFlags},
 		{Name: "check", Args: "RUN", Summary: "find damage in what a run recorded", min: 1, max: 1, run: check},
-		{Name: "verify-report", Args: "FILE [RUN]", Summary: "check who signed a report of verify, and that a run is still what it is about", min: 1, max: 2, run: verifyReport, flags: verifyReportFlags},
+		{Name: "verify-report", Args: "FILE [RUN]", Summary: "check the signature of a report of verify, and the run that it is about", min: 1, max: 2, run: verifyReport, flags: verifyReportFlags},
 		{Name: "keygen", Args: "FILE", Summary: "make a key to sign reports with", min: 1, max: 1, run: keygen},
 		{Name: "graph", Args: "RUN", Summary: "show the stages and edges of a run's flow", min: 1, max: 1, run: graph, flags: graphFlags},
 		{Name: "export", Args: "RUN", Summary: "write every record as JSON lines", min: 1, max: 1, run: export, flags: exportFlags},

@@ -105,6 +105,8 @@ func (c *call) edges(s *history.Summary) {
 		e := &s.Edges[i]
 		verdict := "open"
 		switch v := e.Verdict; {
+		case v == nil && s.Baseline != "":
+			verdict = "–" // those of the run that is replayed hold
 		case v == nil:
 		case !v.Passed:
 			verdict = fmt.Sprintf("FAILED at %d: %s", v.Parts, line(v.Reason))

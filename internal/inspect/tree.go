@@ -3,6 +3,7 @@ package inspect
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/history"
@@ -75,41 +76,76 @@ func why(c *call) error {
 		if c.json {
 			return c.write(x)
 		}
+		w := &teller{day: day(x.At), code: x.Code}
+		if err := c.println(fmt.Sprintf("%s · %s UTC · frame %d%s", x.Record.Ref, x.At.UTC().Format("2006-01-02 15:04:05.000"), x.Record.LSN, by(x.Code))); err != nil {
+			return err
+		}
 		root := &node{}
-		explain(root, x)
+		w.explain(root, x, "")
+		root.text = fmt.Sprintf("%s  %s", x.Record.Ref, content(&x.Record))
 		return c.tree(root)
 	})
 }
 
-// explain turns an explanation into n.
-func explain(n *node, x *history.Explanation) {
-	n.text = short(&x.Record)
+func by(code string) string {
+	if code == "" {
+		return ""
+	}
+	return " · code " + line(code)
+}
+
+// A teller tells what happened: with the time of the day, and the code where it is
+// not that of what is told of.
+type teller struct{ day, code string }
+
+func day(t time.Time) string { return t.UTC().Format("2006-01-02") }
+
+func (w *teller) when(t time.Time) string {
+	if d := day(t); d != w.day {
+		return d + " " + t.UTC().Format("15:04:05.000")
+	}
+	return t.UTC().Format("15:04:05.000")
+}
+
+// explain turns an explanation into n, behind some words.
+func (w *teller) explain(n *node, x *history.Explanation, words string) {
+	n.text = words + w.record(&x.Record)
+	if x.Code != "" && x.Code != w.code {
+		n.text += "  (code " + line(x.Code) + ")"
+	}
 	for i := range x.Calls {
-		called(n, &x.Calls[i])
+		w.called(n, line(x.Calls[i].Step), &x.Calls[i])
+	}
+	if x.Left != "" {
+		n.add("(" + x.Left + ")")
 	}
 	for i := range x.Causes {
-		because(n, &x.Causes[i])
+		w.because(n, &x.Causes[i])
 	}
 }
 
-// short is a record in one line of a tree.
-func short(r *history.Record) string {
-	return fmt.Sprintf("%s  %s", r.Ref, content(r))
+// record is a record in one line of a tree.
+func (w *teller) record(r *history.Record) string {
+	return fmt.Sprintf("%s  %s  %s", r.Ref, w.when(r.Recorded), content(r))
 }
 
-func because(n *node, cause *history.Cause) {
+func (w *teller) because(n *node, cause *history.Cause) {
+	words := ""
+	if cause.Kind == history.CauseSignal && cause.Ref != nil {
+		words = "signal " + line(cause.Value) + " made of "
+	}
 	switch {
 	case cause.Change != nil:
-		changed(n, "state", cause.Change)
+		w.changed(n, "", cause.Change)
 	case cause.Kind == history.CauseState:
 		n.add("state of " + line(cause.Value) + ": " + cause.Left)
 	case cause.Ref != nil:
 		sub := n.add("")
 		if cause.Input != nil {
-			explain(sub, cause.Input)
+			w.explain(sub, cause.Input, words)
 		} else {
-			sub.text = fmt.Sprintf("%s  (%s)", cause.Ref, cause.Left)
-			if cause.To > 0 {
+			sub.text = fmt.Sprintf("%s%s  (%s)", words, cause.Ref, cause.Left)
+			if cause.To > cause.Ref.Seq {
 				sub.text = fmt.Sprintf("%s to %d  (%s)", cause.Ref, cause.To, cause.Left)
 			}
 		}
@@ -125,21 +161,34 @@ func because(n *node, cause *history.Cause) {
 }
 
 // changed adds a change of state and, after it, the chain before it.
-func changed(n *node, what string, ch *history.Change) {
-	after := line(ch.After)
-	if ch.Deleted {
-		after = "deleted"
+func (w *teller) changed(n *node, what string, ch *history.Change) {
+	text := what + entry(ch.Table, ch.Key)
+	if ch.Later > 0 {
+		text += fmt.Sprintf(" (%s later)", Plural(uint64(ch.Later), "input"))
 	}
-	sub := n.add(fmt.Sprintf("%s %s[%s] = %s", what, ch.Table, line(ch.Key), after))
+	if ch.Deleted {
+		text += " deleted"
+	} else {
+		text += " = " + line(ch.After)
+	}
+	sub := n.add(text)
 	for i := range ch.Causes {
-		because(sub, &ch.Causes[i])
+		w.because(sub, &ch.Causes[i])
 	}
 	switch {
 	case ch.Before != nil:
-		changed(n, "before", ch.Before)
+		w.changed(n, "before: ", ch.Before)
 	case ch.Left != "":
 		n.add("(" + ch.Left + ")")
 	}
+}
+
+// entry names a key of a table. Most stages have one table, called state.
+func entry(table, key string) string {
+	if table != "state" {
+		table = "state " + table
+	}
+	return fmt.Sprintf("%s[%s]", line(table), line(key))
 }
 
 func impact(c *call) error {
@@ -158,7 +207,8 @@ func impact(c *call) error {
 // came writes what came of a record, each effect below the first record that it
 // followed from.
 func (c *call) came(x *history.Impact) error {
-	root := &node{text: short(&x.Record)}
+	w := &teller{day: day(x.Record.Recorded), code: x.Code}
+	root := &node{text: w.record(&x.Record)}
 	nodes := map[event.Ref]*node{x.Record.Ref: root}
 	for i := range x.Effects {
 		e := &x.Effects[i]
@@ -170,13 +220,21 @@ func (c *call) came(x *history.Impact) error {
 				also = append(also, ref.String())
 			}
 		}
-		if e.Kind == history.EffectCall {
-			called(above, e.Call)
+		if e.Kind == history.EffectReceipt { // below each of what it settles
+			for _, ref := range e.Of {
+				if n := nodes[ref]; n != nil {
+					n.add(w.effect(e))
+				}
+			}
 			continue
 		}
-		text := effect(e)
+		if e.Kind == history.EffectCall {
+			w.called(above, of(e.Stage, e.Call.Step), e.Call)
+			continue
+		}
+		text := w.effect(e)
 		if len(also) > 0 {
-			text += "  (also of " + strings.Join(also, ", ") + ")"
+			text += "  (also of " + few(also) + ")"
 		}
 		sub := above.add(text)
 		if e.Kind == history.EffectRecord {
@@ -198,19 +256,29 @@ func (c *call) came(x *history.Impact) error {
 	return nil
 }
 
-func effect(e *history.Effect) string {
+// few names some of many.
+func few(names []string) string {
+	if len(names) > 3 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), len(names)-3)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (w *teller) effect(e *history.Effect) string {
 	switch e.Kind {
 	case history.EffectRecord:
-		return short(e.Record)
+		return w.record(e.Record)
 	case history.EffectReceipt:
 		status := map[string]string{"success": "delivered", "failed": "not delivered", "partial": "delivered in part"}[e.Status]
-		return fmt.Sprintf("%s by %s  (%s)", status, e.Stage, e.Record.Ref)
+		return fmt.Sprintf("%s by %s  %s  (%s)", status, e.Stage, w.when(e.Record.Recorded), e.Record.Ref)
 	case history.EffectOpen:
 		return fmt.Sprintf("accepted by %s, not finished", e.Stage)
+	case history.EffectSignal:
+		return fmt.Sprintf("signal %s kept by %s", strings.TrimSpace(line(e.Signal)+" "+line(e.Key)), e.Stage)
 	}
-	after := line(e.Value)
+	after := " = " + line(e.Value)
 	if e.Deleted {
-		after = "deleted"
+		after = " deleted"
 	}
-	return fmt.Sprintf("state of %s: %s[%s] = %s", e.Stage, e.Table, line(e.Key), after)
+	return fmt.Sprintf("%s: %s%s", e.Stage, entry(e.Table, e.Key), after)
 }
