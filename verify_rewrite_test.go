@@ -2,6 +2,7 @@ package weir_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -123,6 +124,15 @@ func (s *story) log(t *testing.T) *memory.Log {
 	if s.parts {
 		t.Fatal("a transition has several parts; tell shorter stories")
 	}
+	log, err := s.tell(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+// tell is log; the error says that a story cannot be told.
+func (s *story) tell(ctx context.Context) (*memory.Log, error) {
 	m := s.manifest
 	id := m.Epochs[0].ID
 	m.Epochs = nil
@@ -179,13 +189,13 @@ func (s *story) log(t *testing.T) *memory.Log {
 		tr.Number = frames[tr.Stage]
 		fs, err := enc.Encode(&tr)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
-		if _, err := log.Append(t.Context(), journal.Urgent, fs...); err != nil {
-			t.Fatal(err)
+		if _, err := log.Append(ctx, journal.Urgent, fs...); err != nil {
+			return nil, err
 		}
 	}
-	return log
+	return log, nil
 }
 
 // clone returns a story that can be changed without changing s.
