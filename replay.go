@@ -27,7 +27,9 @@ import (
 //
 // With o.Deliver the sinks deliver once everything else is replayed and durable;
 // that needs a recorded run that is completed. Their deliveries have ids of their
-// own.
+// own. If the process dies meanwhile, the run is gone on with as any other is, by
+// Options.Run, and delivers what it has no receipt for. A replay that was cut short
+// before that is not gone on with: begin another, and remove it.
 //
 // The flow is built with the recorded settings, but for those from the command
 // line, and must be of the recorded definition: else the error is a

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -16,7 +17,10 @@ import (
 
 	"github.com/weirflow/weir"
 	"github.com/weirflow/weir/effect"
+	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/vfs"
 	"github.com/weirflow/weir/journal"
+	"github.com/weirflow/weir/journal/segment"
 )
 
 // journalsOf tells what a run recorded, transition by transition, but for what
@@ -324,4 +328,112 @@ func payloadsIn(s *story, name string) (all []string) {
 		}
 	}
 	return all
+}
+
+// A replay may be cut short at any operation of the disk: what is left of it can be
+// read and verified, is no run to go on with, and another replay is the run.
+func TestReplayCutShort(t *testing.T) {
+	def := shop(40, shopBuild{})
+	disk := vfs.NewMemory()
+	was, err := def.Run(t.Context(), weir.Options{Dir: "/data", Logger: quiet, Harness: &plan.Harness{FS: disk, Batch: 4}})
+	if err != nil || was.Status != weir.Completed {
+		t.Fatalf("run: %+v, %v", was, err)
+	}
+	cut, readable, seen := 0, 0, map[string]bool{}
+	for n := 1; ; n++ {
+		world := vfs.NewFaults(disk, vfs.StopAt(n))
+		sum, err := def.Replay(t.Context(), was.Dir, weir.Options{Dir: "/data", Logger: quiet, SegmentSize: 8 << 10, Harness: &plan.Harness{FS: world}})
+		if !world.Stopped() {
+			if err != nil || sum.Status != weir.Completed {
+				t.Errorf("a replay of which nothing is cut: %+v, %v", sum, err)
+			}
+			break
+		}
+		cut++
+		if err == nil && sum.Status == weir.Completed && n < 3 {
+			t.Errorf("operation %d: the disk is gone, and the replay is %+v", n, sum)
+		}
+		after := disk.Crash(rand.New(rand.NewPCG(uint64(n), 1)))
+		disk = after
+		entries, err := after.ReadDir("/data/shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			dir := "/data/shop/" + e.Name()
+			m, err := segment.ReadManifest(after, dir)
+			if dir == was.Dir || seen[dir] || err != nil {
+				continue // or it had not begun
+			}
+			seen[dir] = true
+			readable++
+			if m.Baseline != was.Run {
+				t.Errorf("operation %d: the baseline of %s is %q", n, e.Name(), m.Baseline)
+			}
+			if v := verifyOn(t, def, after, dir, weir.VerifyOptions{Chain: true}); v.Outcome != weir.Identical && (v.Outcome != weir.Inconclusive || v.At.LSN > 0) {
+				t.Errorf("operation %d: what is left is %s: %+v", n, v.Outcome, v.Differences)
+			}
+			if s, err := segment.Check(after, dir); err != nil || len(s.Damage) > 0 {
+				t.Errorf("operation %d: what is left is damaged: %+v, %v", n, s.Damage, err)
+			}
+			_, err = def.Start(t.Context(), weir.Options{Dir: "/data", Run: e.Name(), Logger: quiet, Harness: &plan.Harness{FS: after}})
+			if !errors.Is(err, weir.ErrNoRun) {
+				t.Errorf("operation %d: to go on with it: %v", n, err)
+			}
+		}
+		again, err := def.Replay(t.Context(), was.Dir, weir.Options{Dir: "/data", Logger: quiet, Harness: &plan.Harness{FS: after}})
+		if err != nil || again.Status != weir.Completed {
+			t.Fatalf("operation %d: another replay: %+v, %v", n, again, err)
+		}
+		seen[again.Dir] = true
+		if diff := cmp.Diff(journalsIn(readStoryOn(t, disk, was.Dir)), journalsIn(readStoryOn(t, after, again.Dir))); diff != "" {
+			t.Errorf("operation %d: another replay is not the run:\n%.500s", n, diff)
+		}
+	}
+	if cut < 10 || readable < 5 {
+		t.Errorf("%d replays were cut short, %d could be read", cut, readable)
+	}
+	t.Logf("%d replays were cut short, %d could be read", cut, readable)
+}
+
+// A replay that dies while it delivers goes on with what has no receipt.
+func TestReplayGoesOnDelivering(t *testing.T) {
+	var got memo[int]
+	var die func()
+	def := weir.Define("deliver", func(f *weir.Flow) {
+		ns := weir.From(f, "numbers", weir.Slice([]int{1, 2, 3, 4, 5, 6}))
+		weir.Each(ns, "say", func(ctx context.Context, n int) error {
+			if n == 4 && die != nil {
+				die()
+				return context.Cause(ctx)
+			}
+			return got.add(ctx, n)
+		}, weir.FlushEvery(0))
+	})
+	disk := vfs.NewMemory()
+	o := weir.Options{Dir: "/data", Logger: quiet, Harness: &plan.Harness{FS: disk, Batch: 1}}
+	was, err := def.Run(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.all = nil
+	world := vfs.NewFaults(disk, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	die = func() { world.Stop(); cancel() }
+	o.Deliver, o.Harness = true, &plan.Harness{FS: world, Batch: 1}
+	sum, _ := def.Replay(ctx, was.Dir, o)
+	if sum.Run == "" || sum.Status == weir.Completed {
+		t.Fatalf("the replay that died: %+v", sum)
+	}
+	die = nil
+	first := slices.Clone(got.all)
+	next, err := def.Run(t.Context(), weir.Options{Dir: "/data", Run: sum.Run, Logger: quiet, Harness: &plan.Harness{FS: disk.Kill(), Batch: 1}})
+	if err != nil || next.Status != weir.Completed || next.Run != sum.Run {
+		t.Fatalf("going on with it: %+v, %v", next, err)
+	}
+	slices.Sort(got.all)
+	if all := slices.Compact(got.all); slices.Contains(first, 4) || !slices.Equal(all, []int{1, 2, 3, 4, 5, 6}) || next.Out != 6 {
+		t.Errorf("delivered %v, of which %v before the death; %+v", all, first, next)
+	}
 }

@@ -67,7 +67,8 @@ func ignore(fsys vfs.FS, name string) error {
 // find returns the run to go on with, "" to start a new one.
 func (s *store) find(o Options) (run string, err error) {
 	if o.Run != "" {
-		if m, err := segment.ReadManifest(s.fsys, filepath.Join(s.runs, o.Run)); err == nil && m.Baseline != "" && !o.replays {
+		m, err := segment.ReadManifest(s.fsys, filepath.Join(s.runs, o.Run))
+		if err == nil && m.Baseline != "" && len(m.Epochs) < 2 && !o.replays { // the second is that of its deliveries
 			return "", fmt.Errorf("%w: %s is a replay of %s, which does not go on in the world; replay that again", ErrNoRun, o.Run, m.Baseline)
 		}
 		status, err := s.status(o.Run)

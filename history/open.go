@@ -229,11 +229,15 @@ func Remove(dir string, force bool) (err error) {
 	return removeAll(dir)
 }
 
-// finished returns an error unless the run in dir is completed.
+// finished returns an error unless the run in dir is completed, or a replay that was
+// cut short, which nobody goes on with.
 func finished(dir string) error {
 	r, err := Open(dir)
 	if err != nil {
 		return err
+	}
+	if m := r.Manifest(); m.Baseline != "" && len(m.Epochs) < 2 {
+		return r.Close()
 	}
 	r.owner = func() (string, bool, error) { return "", false, nil } // it is ours
 	s, err := r.Status()
