@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -91,7 +92,7 @@ func slowly(n int) weir.Source[int] {
 				case <-ctx.Done():
 					return
 				}
-				if !yield(weir.Batch[int]{Values: []int{i}, Position: weir.Position(fmt.Sprint(i + 1))}, nil) {
+				if !yield(weir.Batch[int]{Values: []int{i}, Position: weir.Position(strconv.Itoa(i + 1))}, nil) {
 					return
 				}
 			}
@@ -113,7 +114,7 @@ func TestVerifyRunsOfEveryKind(t *testing.T) {
 	everySecond := func(l *life, n int) func(*weir.Run, *vfs.Faults) {
 		return func(r *weir.Run, _ *vfs.Faults) {
 			time.Sleep(time.Duration(n)*time.Second + time.Millisecond)
-			if err := r.Stop(context.Background()); err != nil {
+			if err := r.Stop(t.Context()); err != nil {
 				panic(err)
 			}
 		}
@@ -148,7 +149,7 @@ func TestVerifyRunsOfEveryKind(t *testing.T) {
 				var all []book
 				owner := "ann"
 				for i := range 40 {
-					b := book{Title: fmt.Sprint("t", i%9), Pages: []int{i, i + 1}, Notes: map[string]string{"a": "b", "c": fmt.Sprint(i)}}
+					b := book{Title: fmt.Sprint("t", i%9), Pages: []int{i, i + 1}, Notes: map[string]string{"a": "b", "c": strconv.Itoa(i)}}
 					if i%3 == 0 {
 						b.Owner = &owner
 					}
@@ -184,7 +185,7 @@ func TestVerifyRunsOfEveryKind(t *testing.T) {
 				in := weir.From(f, "in", weir.Slice([]int{3, 9000, 1, 5, 9001}))
 				out := weir.FlatMap(in, "many", func(n int, emit weir.Emit[string]) error {
 					for i := range n {
-						emit(fmt.Sprint(i))
+						emit(strconv.Itoa(i))
 					}
 					if n == 5 {
 						for range 4 {
@@ -283,7 +284,7 @@ func TestVerifyRunsOfEveryKind(t *testing.T) {
 					if n == 4 {
 						l.dies()
 					}
-					return fmt.Sprint(n), nil
+					return strconv.Itoa(n), nil
 				}))
 				weir.Each(done, "tell", func(context.Context, string) error { return nil })
 			})
@@ -291,7 +292,7 @@ func TestVerifyRunsOfEveryKind(t *testing.T) {
 				l.live(t, def, func(r *weir.Run, world *vfs.Faults) {
 					time.Sleep(time.Minute)
 					if !world.Stopped() { // it waits for a decision
-						if err := r.Stop(context.Background()); err != nil {
+						if err := r.Stop(t.Context()); err != nil {
 							t.Error(err)
 						}
 					}
@@ -346,7 +347,7 @@ func TestVerifyRunsOfEveryKind(t *testing.T) {
 			def := doubtful()
 			l.live(t, def, func(r *weir.Run, _ *vfs.Faults) {
 				time.Sleep(time.Minute)
-				if err := r.Stop(context.Background()); err != nil {
+				if err := r.Stop(t.Context()); err != nil {
 					t.Error(err)
 				}
 			})
@@ -360,7 +361,7 @@ func TestVerifyRunsOfEveryKind(t *testing.T) {
 			def := doubtful()
 			l.live(t, def, func(r *weir.Run, _ *vfs.Faults) {
 				time.Sleep(time.Minute)
-				if err := r.Stop(context.Background()); err != nil {
+				if err := r.Stop(t.Context()); err != nil {
 					t.Error(err)
 				}
 			})
@@ -444,7 +445,7 @@ func counting(n int) *weir.Definition {
 			return nil
 		}, weir.EmitEvery(2), weir.EmitAtEnd())
 		table := weir.TableOf(weir.KeyBy(weir.From(f, "names", weir.Slice([]verCustomer{{"0", 5}, {"1", 6}})), func(c verCustomer) string { return c.Name }))
-		joined, alone := weir.Join(weir.KeyBy(in, func(n int) string { return fmt.Sprint(n % 3) }), table, "level", func(n int, c verCustomer) (int, error) { return n * c.Level, nil })
+		joined, alone := weir.Join(weir.KeyBy(in, func(n int) string { return strconv.Itoa(n % 3) }), table, "level", func(n int, c verCustomer) (int, error) { return n * c.Level, nil })
 		paid, _ := weir.Perform(in, "pay", effect.Keyed("pay.v1", func(n int) string { return fmt.Sprint("k", n) }, func(ctx context.Context, _ effect.Call, n int) (string, error) {
 			select {
 			case <-time.After(1500 * time.Millisecond):

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -113,13 +114,13 @@ func trips(n int, a *agency, b stepsBuild) *weir.Definition {
 		for i := range n {
 			all = append(all, trip{ID: i, Km: 10 + i, Who: fmt.Sprint("w", i%3)})
 			if i%3 == 0 {
-				given = append(given, permit{i%2 == 0, fmt.Sprint(i)})
+				given = append(given, permit{i%2 == 0, strconv.Itoa(i)})
 			}
 		}
 		asked := weir.From(f, "asked", weir.Slice(all))
 		weir.Signals(weir.KeyBy(weir.From(f, "given", weir.Slice(given)), b.permit), "permit", permitted)
 		done, failed := weir.Orchestrate(asked, "book", func(s *weir.Steps, t trip, emit weir.Emit[ticket]) error {
-			id := fmt.Sprint(t.ID)
+			id := strconv.Itoa(t.ID)
 			fee := 0
 			if weir.Since(s, "fees") {
 				fee = 1

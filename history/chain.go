@@ -85,7 +85,7 @@ func (w *tracer) upTo(p *journal.Placed, table string, c *journal.Change, at mom
 	if c.Previous == 0 { // it was made after the moment
 		return nil, "", nil
 	}
-	return w.changeAt(p.Stage, table, bytes.Clone(c.Key), c.Previous, at, depth, 1)
+	return w.changeAt(p.Stage, table, bytes.Clone(c.Key), c.Previous, depth, 1)
 }
 
 // change describes a change in p and the chain before it. nth counts from the
@@ -117,7 +117,7 @@ func (w *tracer) change(p *journal.Placed, table string, c *journal.Change, at m
 		out.Left = "earlier changes: beyond the limit"
 		return out, nil
 	}
-	out.Before, out.Left, err = w.changeAt(p.Stage, table, key, previous, moment{}, depth, nth+1)
+	out.Before, out.Left, err = w.changeAt(p.Stage, table, key, previous, depth, nth+1)
 	return out, err
 }
 
@@ -150,7 +150,7 @@ func (l *inputs) ended(p *journal.Placed, input event.Ref) error {
 
 // changeAt describes the change of a key at lsn, or says why it cannot. Nothing
 // follows from what was before a deletion.
-func (w *tracer) changeAt(stage, table string, key []byte, lsn journal.LSN, at moment, depth, nth int) (out *Change, left string, err error) {
+func (w *tracer) changeAt(stage, table string, key []byte, lsn journal.LSN, depth, nth int) (out *Change, left string, err error) {
 	p, err := journal.TransitionAt(w.run.log, lsn)
 	if errors.Is(err, journal.ErrTrimmed) {
 		return nil, "retention has removed earlier changes", nil

@@ -45,7 +45,7 @@ func (w *tracer) emitted(p *journal.Placed, key []byte, moment moment, depth int
 		if moment.shown { // the record says itself what it shows
 			return nil, nil
 		}
-		c, left, err := w.changeAt(p.Stage, name, key, at, moment, depth, 1)
+		c, left, err := w.changeAt(p.Stage, name, key, at, depth, 1)
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -133,14 +134,14 @@ func anyFlow(seed uint64, resets bool) *weir.Definition {
 			case 10:
 				e := effect.Idempotent("step.v1", call)
 				signals := source()
-				weir.Signals(weir.KeyBy(signals, func(v traced) string { return fmt.Sprint(v.N % 4) }), name("signals"), tracedSignal)
+				weir.Signals(weir.KeyBy(signals, func(v traced) string { return strconv.Itoa(v.N % 4) }), name("signals"), tracedSignal)
 				go1 := func(s *weir.Steps, v traced, emit weir.Emit[traced]) (traced, error) {
 					got, err := weir.Do(s, "do", e, v)
 					if err != nil {
 						return v, err
 					}
 					emit(got)
-					sig, arrived, err := weir.Await(s, tracedSignal, fmt.Sprint(v.N%4), time.Duration(1+v.N)*time.Second)
+					sig, arrived, err := weir.Await(s, tracedSignal, strconv.Itoa(v.N%4), time.Duration(1+v.N)*time.Second)
 					if err != nil {
 						return v, err
 					}

@@ -12,7 +12,7 @@ import (
 // items of a text: a letter is a payload, the digit behind it, if there is one, the
 // input that it follows from.
 func items(text string) (all []item) {
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		it := item{payload: []byte(word[:1]), cause: -1}
 		if len(word) > 1 {
 			it.cause = int(word[1] - '0')

@@ -99,14 +99,14 @@ func (x *execution) compareWait(e *plan.Entry, past []*fact) {
 		x.tell(Changed, w, Field{"signal", w.Effect, e.Effect})
 	case w.Key != e.Key:
 		x.tell(Changed, w, Field{"key", w.Key, e.Key})
-	case !w.Entry.At.Equal(at):
-		x.tell(Changed, w, Field{"until", timeText(w.Entry.At), timeText(at)})
+	case !w.At.Equal(at):
+		x.tell(Changed, w, Field{"until", timeText(w.At), timeText(at)})
 	}
 	if len(past) > 1 {
 		if o := past[1]; o.Type != plan.EntryWoken {
 			x.tell(Inconsistent, o, Field{"type", word(o.Type), word(plan.EntryWoken)})
-		} else if o.ID == "" && o.Entry.At.Before(w.Entry.At) {
-			x.tell(Inconsistent, o, Field{"at", timeText(o.Entry.At), "not before " + timeText(w.Entry.At)})
+		} else if o.ID == "" && o.At.Before(w.At) {
+			x.tell(Inconsistent, o, Field{"at", timeText(o.At), "not before " + timeText(w.At)})
 		}
 	}
 	x.surplus(past, 2)

@@ -32,7 +32,7 @@ func (s *stage) hearSignals(ctx context.Context) error {
 			if err := s.compareSignal(ctx, word); err != nil {
 				return err
 			}
-			signal := plan.Signal{Name: f.Effect, Key: f.Key, Payload: f.Result, ID: f.ID, At: f.Entry.At, From: word.from}
+			signal := plan.Signal{Name: f.Effect, Key: f.Key, Payload: f.Result, ID: f.ID, At: f.At, From: word.from}
 			if err := plan.KeepSignal(w.signals, &signal); err != nil {
 				return givenError{err.Error()}
 			}
