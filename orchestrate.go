@@ -20,7 +20,7 @@ import (
 // through its steps only. Many run at once, and what they emit leaves as it comes.
 // A payload is accepted at once, up to [MaxOpen], so those that wait hold neither
 // credit nor goroutine; what fn emitted is committed with the step that follows it,
-// or with its end.
+// or with its end. If fn fails, what it emitted since its last step is dropped.
 //
 // An execution that has to wait, or that the end of a process cut off, is begun
 // again from the beginning of fn and given what is on record of its steps; so apart
@@ -53,6 +53,7 @@ func OrchestrateBy[K comparable, S, In, Out any](in Keyed[K, In], name string, s
 	key, _ := keyOf(s, in)
 	keys := keyType[K](s)
 	table := newTable[K, S](s, "state", keys, topology.Type{Name: reflect.TypeFor[S]().String()})
+	kept, _ := payload.For[S](s.f.codec) // the table has said what is wrong
 	return orchestrate(s, key, true, opts, func(s *Steps, v In, emit Emit[Out]) (func(), error) {
 		k := in.key(v)
 		var state S
@@ -63,11 +64,18 @@ func OrchestrateBy[K comparable, S, In, Out any](in Keyed[K, In], name string, s
 		if !found {
 			state = start(k)
 		}
-		err := fn(s, &state, v, emit)
+		if err := fn(s, &state, v, emit); err != nil {
+			return nil, err
+		}
+		if _, err := kept.Append(nil, &state); err != nil {
+			return nil, fmt.Errorf("the state that it left: %w", err)
+		}
 		return func() {
-			s.put(table.Put(k, state))
+			if err := table.Put(k, state); err != nil { // it was found by this key
+				panic(err)
+			}
 			table.Close()
-		}, err
+		}, nil
 	})
 }
 
@@ -205,25 +213,29 @@ func (o *orchestrating[In, Out]) grant(s *stage, u *plan.Use) {
 
 // Execute runs the function once over one payload; see plan.Performer.
 func (o *orchestrating[In, Out]) Execute(x plan.Execution) plan.Result {
+	s := &Steps{run: steps.Begin(x, o.calls), x: x, codec: o.codec, uses: o.uses, types: o.types}
+	failed := func(err error) { o.give(x.Input(), err) }
+	if s.run.GivenUp() {
+		return s.run.End(nil, nil, failed)
+	}
 	v, err := o.input(x)
 	if err != nil {
-		err = fmt.Errorf("diverged: what an earlier process accepted cannot be read by this code: %w", err)
-		return plan.Result{State: plan.Parked, Err: err}
+		return parked(x, plan.ParkedUnreadable, &plan.UnreadableError{Err: err})
 	}
-	s := &Steps{run: steps.Begin(x, o.calls), x: x, codec: o.codec, uses: o.uses, types: o.types}
 	emit := func(v Out) {
 		o.out.Normalize(&v) // and what v refers to is the handler's alone
-		if _, err := o.out.Append(nil, &v); err != nil {
-			s.put(err)
-			return
+		data, err := o.out.Append(nil, &v)
+		if err == nil && o.out.Mode == payload.Decode {
+			v, err = o.out.Decode(data)
 		}
-		s.run.Emit(func() { o.done.EmitFrom(v, o.cause(x.Input())) })
+		s.run.Emit(func() { o.done.EmitFrom(v, o.cause(x.Input())) }, len(data), err)
 	}
 	commit, err := o.run(s, v, emit)
-	if err == nil {
-		err = s.fault
-	}
-	return s.run.End(err, commit, func(err error) { o.give(x.Input(), err) })
+	return s.run.End(err, func() {
+		if commit != nil && o.done.Err() == nil { // else it becomes a dead letter
+			commit()
+		}
+	}, failed)
 }
 
 // give emits a payload whose orchestration failed.

@@ -305,7 +305,6 @@ func TestOrchestrateMistakes(t *testing.T) {
 		"the one that was granted is from": func(s *weir.Steps) error { _, err := weir.Do(s, "a", other, ask{}); return err },
 		"which was not granted":            func(s *weir.Steps) error { _, err := weir.Do(s, "a", d.do("refund"), ask{}); return err },
 		"signal name":                      func(s *weir.Steps) error { _, _, err := weir.Await(s, weir.NewSignal[int]("A"), "k", 0); return err },
-		"are reserved":                     func(s *weir.Steps) error { return weir.Sleep(s, "weir.x", 0) },
 	} {
 		def := weir.Define("wrong", func(f *weir.Flow) {
 			ok, _ := weir.Orchestrate(weir.From(f, "in", weir.Slice([]ask{{ID: "1"}})), "go",

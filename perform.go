@@ -1,8 +1,6 @@
 package weir
 
 import (
-	"fmt"
-
 	"github.com/weirflow/weir/effect"
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/payload"
@@ -129,7 +127,7 @@ func (p *performing[Req, Res]) Key(data []byte) (key string, err error) {
 	}()
 	v, err := p.in.Decode(data)
 	if err != nil {
-		return "", err
+		return "", &plan.UnreadableError{Err: err}
 	}
 	return p.key(v)
 }
@@ -138,7 +136,7 @@ func (p *performing[Req, Res]) Key(data []byte) (key string, err error) {
 func (p *performing[Req, Res]) Execute(x plan.Execution) plan.Result {
 	v, err := p.input(x)
 	if err != nil {
-		return plan.Result{State: plan.Broken, Err: fmt.Errorf("what an earlier process accepted cannot be read by this code: %w", err)}
+		return p.unreadable(x, err)
 	}
 	switch a := perform.Do(x, p.call, "", v, x.History()); a.State {
 	case perform.Answered:
@@ -147,10 +145,26 @@ func (p *performing[Req, Res]) Execute(x plan.Execution) plan.Result {
 	case perform.Failed:
 		return plan.Result{State: plan.Finished, Entries: a.Entries, Emit: func() { p.fail(x.Input(), &a) }}
 	case perform.Parked:
-		return plan.Result{State: plan.Parked, Entries: a.Entries, Err: a.Failure.Err}
+		return parked(x, a.Parked, a.Failure.Err, a.Entries...)
 	default:
 		return plan.Result{State: plan.Interrupted}
 	}
+}
+
+// unreadable puts a payload aside that this code cannot read, or gives it up if a
+// person said so.
+func (p *performing[Req, Res]) unreadable(x plan.Execution, err error) plan.Result {
+	a := perform.Abandoned(x)
+	if a == nil {
+		return parked(x, plan.ParkedUnreadable, &plan.UnreadableError{Err: err})
+	}
+	return plan.Result{State: plan.Finished, Entries: a.Entries, Emit: func() { p.fail(x.Input(), a) }}
+}
+
+// parked leaves an input to a person.
+func parked(x plan.Execution, what string, err error, entries ...plan.Entry) plan.Result {
+	e := plan.Entry{Type: plan.EntryParked, Outcome: what, Reason: perform.ReasonOf(err), At: x.Now()}
+	return plan.Result{State: plan.Parked, Entries: append(entries, e), Err: err}
 }
 
 // fail emits a payload whose call failed.

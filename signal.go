@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,9 +38,6 @@ func (sig Signal[T]) valid() error {
 	return nil
 }
 
-// maxSignalKey bounds the key of a signal, in bytes.
-const maxSignalKey = 4 << 10
-
 // ErrNotListening says that no orchestration of a run can await a signal any more.
 var ErrNotListening = errors.New("no stage of orchestrations is at work in this run")
 
@@ -49,8 +47,8 @@ func (sig Signal[T]) Send(ctx context.Context, r *Run, key string, v T) error {
 	if err := sig.valid(); err != nil {
 		return err
 	}
-	if len(key) > maxSignalKey {
-		return fmt.Errorf("signal %s: its key has %d bytes, the limit is %d", sig.name, len(key), maxSignalKey)
+	if err := plan.SignalKey(key); err != nil {
+		return fmt.Errorf("signal %s: %w", sig.name, err)
 	}
 	typ, err := payload.For[T](r.codec)
 	if err != nil {
@@ -60,12 +58,16 @@ func (sig Signal[T]) Send(ctx context.Context, r *Run, key string, v T) error {
 	if err != nil {
 		return err
 	}
+	if len(data) > plan.MaxValue {
+		return fmt.Errorf("signal %s: its value is %d bytes long, the limit is %d", sig.name, len(data), plan.MaxValue)
+	}
 	return listening(r.engine.Send(ctx, plan.Signal{
 		Name: sig.name, Key: key, Payload: data, ID: ulid.Make().String(), At: time.Now(), //nolint:forbidigo // the edge: the caller's clock
 	}))
 }
 
-// Signals sends every payload of in as a signal under its key, once.
+// Signals sends every payload of in as a signal under its key, once. Those that come
+// when all orchestrations have come to their end are not kept.
 func Signals[T any](in Keyed[string, T], name string, sig Signal[T]) {
 	s, dead := sinkStage(in, "signals", name, nil)
 	s.require(in.key != nil, "key function")
@@ -75,6 +77,11 @@ func Signals[T any](in Keyed[string, T], name string, sig Signal[T]) {
 	s.param("signal", sig.name)
 	typ := payloadType[T](s, "payload")
 	s.node.Sink = &signalling[T]{name: sig.name, key: in.key, typ: typ, dead: dead}
+	s.f.atEnd = append(s.f.atEnd, func() {
+		if !slices.ContainsFunc(s.f.plan.Nodes, func(n *plan.Node) bool { return n.Performing.Signals != nil }) {
+			s.problem("sends signals, and the flow has no Orchestrate or OrchestrateBy that could await them")
+		}
+	})
 }
 
 // signalling is the plan.Sink of Signals, and its own Deliverer.
@@ -117,14 +124,8 @@ func (g *signalling[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, _ 
 	if len(signals) == 0 {
 		return failed, nil
 	}
-	err = listening(g.send(ctx, signals...))
-	if errors.Is(err, ErrNotListening) {
-		for i := from; i < to; i++ {
-			if failed[i] == nil {
-				fail(i, event.Mark(event.KindPermanent, err))
-			}
-		}
-		return failed, nil
+	if err = g.send(ctx, signals...); errors.Is(err, engine.ErrNobodyListens) {
+		err = nil // all that could await them have come to their end
 	}
 	return failed, err
 }
@@ -136,16 +137,17 @@ func (g *signalling[T]) Signal(b *plan.Batch, i int) (s plan.Signal, err error) 
 			err = panicked(p).Err
 		}
 	}()
-	v := b.Values.([]T)[i]
-	seq := b.First + uint64(i)
+	v, seq := b.Values.([]T)[i], b.First+uint64(i)
 	id := event.RecordID{Epoch: b.Epoch, Journal: b.Journal, Seq: seq}
 	s = plan.Signal{
 		Name: g.name, Key: g.key(v), ID: id.String(), At: time.Unix(0, b.Recorded).UTC(), From: plan.Origin{Journal: b.Journal, Seq: seq},
 	}
-	if len(s.Key) > maxSignalKey {
-		return s, event.Invalid(fmt.Errorf("its key has %d bytes, the limit is %d", len(s.Key), maxSignalKey))
+	if err := plan.SignalKey(s.Key); err != nil {
+		return s, event.Invalid(err)
 	}
-	s.Payload, err = g.typ.Append(nil, &v)
+	if s.Payload, err = g.typ.Append(nil, &v); err == nil && len(s.Payload) > plan.MaxValue {
+		err = event.Mark(event.KindTooLarge, fmt.Errorf("the signal is %d bytes long, the limit is %d", len(s.Payload), plan.MaxValue))
+	}
 	return s, err
 }
 

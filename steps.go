@@ -27,14 +27,6 @@ type Steps struct {
 	codec event.Codec
 	uses  map[string]granted
 	types *sync.Map
-	fault error // a value that cannot be recorded was emitted
-}
-
-// put keeps the first error of emitting.
-func (s *Steps) put(err error) {
-	if s.fault == nil {
-		s.fault = err
-	}
 }
 
 // Now returns when the latest step came to its end, as recorded; before the first
@@ -66,7 +58,7 @@ func Do[Req, Res any](s *Steps, step string, e effect.Effect[Req, Res], req Req)
 // undo stands then, which Failed.Happened tells.
 func Compensate[Req, Res any](s *Steps, step string, e effect.Effect[Req, Res], req Req) {
 	if fits(s, step, e) == nil {
-		s.run.Compensate(step, e.Name(), req)
+		_ = s.run.Compensate(step, e.Name(), req) // the orchestration fails with it
 	}
 }
 
@@ -81,7 +73,9 @@ func fits[Req, Res any](s *Steps, step string, e effect.Effect[Req, Res]) error 
 }
 
 // Capture records what fn returns: an id, a random number, the time. fn is not
-// called again once its value is on record; after an error it is.
+// called again once its value is on record. After an error it is, unless the
+// function went on to another step because of it: then the error is on record with
+// that. fn takes no steps and emits nothing.
 func Capture[T any](s *Steps, step string, fn func() (T, error)) (v T, err error) {
 	typ, err := typeOf[T](s, step)
 	if err != nil {
@@ -132,19 +126,19 @@ func Await[T any](s *Steps, sig Signal[T], key string, timeout time.Duration) (v
 	if err != nil {
 		return v, false, err
 	}
-	data, arrived, err := s.run.Await(sig.name, key, timeout)
+	step, data, arrived, err := s.run.Await(sig.name, key, timeout)
 	if err != nil || !arrived {
 		return v, false, err
 	}
 	if v, err = typ.Decode(data); err != nil {
-		return v, false, s.run.Unreadable("await "+sig.name+" "+key, err)
+		return v, false, s.run.Unreadable(step, err)
 	}
 	return v, true, nil
 }
 
-// Since reports whether the execution began with code that has the change of that
-// name. It is false, for good, in those that were under way when the name first
-// appeared in the code, so that old and new steps can live in one program:
+// Since reports whether the execution goes the new way where the change of that
+// name came into the code. It is false, for good, in executions that had gone beyond
+// this place before; so old and new steps can live in one program:
 //
 //	if weir.Since(s, "fees") {
 //		… the new steps

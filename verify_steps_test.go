@@ -388,8 +388,8 @@ func TestVerifyStepsOfAnotherBuild(t *testing.T) {
 				}
 				return nil
 			}},
-			// It ends early, and makes the compensation that nobody asked for.
-			[]string{"extra book.fx asked.out:6 no train intent"},
+			// It ends early, without what it did then.
+			[]string{"missing book.fx asked.out:6 think step", "missing book.fx asked.out:6 await permitted 5 step", "missing book.fx asked.out:6 pay step"},
 		},
 		"another emission on the way": {
 			stepsBuild{text: func(t ticket) string {
@@ -416,6 +416,8 @@ func TestVerifyStepsOfAnotherBuild(t *testing.T) {
 				}
 				got = append(got, line)
 			}
+			slices.Sort(got) // which stage comes first differs from run to run
+			slices.Sort(tt.want)
 			if !slices.EqualFunc(got, tt.want, strings.HasPrefix) || len(v.Skipped) > 0 {
 				t.Errorf("%s, skipped %v:\n%s\nwant\n%s", v.Outcome, v.Skipped, strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
 			}

@@ -24,6 +24,11 @@
 // whether it happened. A crash, a timeout and a panic leave it unknown too. What is
 // unknown is never taken for failed.
 //
+// The context of a call ends with its attempt's time (policy.Timeout, policy.Heartbeat),
+// when the run is cancelled, and at the deadline of a stop, which waits for calls
+// under way until then. A call that is cut off stays open, and is settled when the
+// run is continued. One that takes long says with [Heartbeat] that it goes on.
+//
 // Effects are performed by weir.Perform and weir.Do.
 package effect
 
@@ -101,6 +106,16 @@ func validName(name string) bool {
 		}
 	}
 	return true
+}
+
+// Heartbeat says that the call whose context is ctx, or was made from it, goes on:
+// policy.Heartbeat counts from here anew. Call it as often as there is progress; it
+// costs little, and nothing where no heartbeat is waited for. It reports whether the
+// call shall go on: not if ctx is done, because the attempt is given up, the run is
+// cancelled, or the deadline of a stop is over.
+func Heartbeat(ctx context.Context) bool {
+	plan.Beat(ctx)
+	return ctx.Err() == nil
 }
 
 // A State is what became of a call.

@@ -189,10 +189,19 @@ type port struct {
 	lost  error // committed, and then this
 	final bool  // it knows that what was rolled back is refused for good
 	names []string
+	again int // tries of a transaction
+
+	careless bool // it does not say that it rolled back
 }
 
 func (p *port) Commit(_ context.Context, key string, fn func(int) ([]byte, error)) error {
 	out, err := fn(7)
+	for n := 1; err != nil && n < p.again; n++ {
+		out, err = fn(7)
+	}
+	if p.careless {
+		return nil
+	}
 	if err != nil {
 		if err = fmt.Errorf("rolled back: %w", err); p.final {
 			err = effect.Permanent(err)
@@ -251,6 +260,40 @@ func TestTransactional(t *testing.T) {
 	res, state, err := p.Reconcile(t.Context(), plan.Call{Key: "a"}, nil)
 	if state != plan.CallDone || res != (answer{"row 9"}) || err != nil {
 		t.Errorf("the port says %v, %v, %v", res, state, err)
+	}
+}
+
+// A port may try a transaction again by itself: what counts is what the last one
+// came to.
+func TestTransactionalIsTriedAgainByItsPort(t *testing.T) {
+	tries := 0
+	for _, c := range []struct {
+		at      *port
+		unknown bool
+		want    string
+	}{
+		{&port{again: 2}, false, ""},
+		{&port{again: 2, lost: errors.New("connection lost")}, true, "connection lost"},
+		{&port{again: 1, careless: true}, false, "deadlock"}, // committed, it says, although nothing was to be
+	} {
+		tries = 0
+		p, err := effect.Transactional("rows.insert", c.at, func(context.Context, int, request) (answer, error) {
+			if tries++; tries < 2 {
+				return answer{}, errors.New("deadlock")
+			}
+			return answer{"row"}, nil
+		}).Plan(event.JSON)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := p.Do(t.Context(), plan.Call{Key: "a"}, request{1})
+		r := (*plan.RefusedError)(nil)
+		switch {
+		case c.want == "" && (err != nil || res != (answer{"row"})):
+			t.Errorf("%v, %v, want a row", res, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || errors.As(err, &r) == c.unknown):
+			t.Errorf("%v, %v, want %q, unknown %v", res, err, c.want, c.unknown)
+		}
 	}
 }
 

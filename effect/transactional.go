@@ -13,11 +13,11 @@ import (
 // are called by several goroutines.
 type TxPort[Tx any] interface {
 	// Commit runs fn in a transaction and commits what it did together with key and
-	// the outcome that fn returned. If fn returns an error, Commit rolls back and
-	// returns it, wrapped or not; the port may mark it with what it knows of it. If
-	// key was committed before, by whomever, it commits nothing and returns an
-	// error. After any other error that is not marked it may or may not have been
-	// committed.
+	// the outcome that fn returned; it may roll back and run fn anew. If fn returns an
+	// error, Commit rolls back and returns it, wrapped or not; the port may mark it with
+	// what it knows of it. If key was committed before, by whomever, it commits nothing
+	// and returns an error. After any other error that is not marked it may or may not
+	// have been committed.
 	Commit(ctx context.Context, key string, fn func(Tx) (outcome []byte, err error)) error
 
 	// Lookup returns the outcome that was committed with key. It does not say that
@@ -44,6 +44,7 @@ func Transactional[Tx, Req, Res any](name string, port TxPort[Tx], do func(conte
 			var res Res
 			var refused error
 			err := port.Commit(ctx, c.Key, func(tx Tx) ([]byte, error) {
+				refused = nil // the port may try again
 				var err error
 				if res, err = do(ctx, tx, req.(Req)); err != nil {
 					refused = err
@@ -55,7 +56,7 @@ func Transactional[Tx, Req, Res any](name string, port TxPort[Tx], do func(conte
 				}
 				return data, refused
 			})
-			if err == nil {
+			if err == nil && refused == nil {
 				return res, nil
 			}
 			if refused != nil {

@@ -42,6 +42,7 @@ type Call struct {
 	Result  json.RawMessage `json:"result,omitempty"`
 	Failure event.Kind      `json:"failure,omitempty"`
 	Reason  string          `json:"reason,omitempty"` // of a failure, or why it waits for a decision
+	Parked  string          `json:"parked,omitempty"` // what for it waits for a decision: in doubt, diverged, unreadable, crash
 	By      string          `json:"by,omitempty"`     // whose word the outcome is, if not the service's answer to the call
 
 	Began time.Time     `json:"began,omitzero"` // the first record
@@ -53,8 +54,6 @@ type Call struct {
 	Drifts    []string    `json:"drifts,omitempty"` // where code and record differed, and the record was used
 	Records   []event.Ref `json:"records,omitempty"`
 	Code      []string    `json:"code,omitempty"` // versions of the code that recorded it; of an open call, the last
-
-	outcome string // of the last attempt; "" if none is known
 }
 
 // The kinds of a Call.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
@@ -66,6 +65,25 @@ func (x *execution) concerned() *Call {
 			return x.step("") // there is one call, and its beginning is not kept
 		}
 	}
+	return x.whole()
+}
+
+// orchestrated reports whether the input is executed in steps.
+func (x *execution) orchestrated() bool {
+	if g := x.run.graph; g != nil {
+		s, _ := g.Stage(x.stage)
+		return slices.Contains(s.Params, topology.Param{Key: "operator", Value: "orchestrate"})
+	}
+	return slices.ContainsFunc(x.calls, func(c *Call) bool { return c.Step != "" })
+}
+
+// whole returns what is on record about the input as such.
+func (x *execution) whole() *Call {
+	for _, c := range x.calls {
+		if c.Kind == KindExecution {
+			return c
+		}
+	}
 	return x.add(&Call{Kind: KindExecution})
 }
 
@@ -84,7 +102,10 @@ func (x *execution) take(seq uint64, e *plan.Entry, code string) {
 	case plan.EntryChange, plan.EntrySignal: // which are no steps
 		return
 	case plan.EntryParked, plan.EntryDecision:
-		if c = x.concerned(); e.Step != "" && c.Step != e.Step {
+		switch c = x.concerned(); {
+		case e.Step == "" && x.orchestrated():
+			c = x.whole()
+		case e.Step != "" && c.Step != e.Step:
 			c = x.step(e.Step)
 		}
 	default:
@@ -114,24 +135,27 @@ func (x *execution) fold(c *Call, e *plan.Entry, ref event.Ref) {
 		c.State = CallOpen
 	case plan.EntryAttempt:
 		x.names(c, e)
-		c.State, c.outcome = CallOpen, ""
+		c.State = CallOpen
 	case plan.EntryOutcome:
 		x.names(c, e)
 		x.outcome(c, e)
 	case plan.EntryParked:
-		if c.State = CallParked; c.unknown() && !strings.HasPrefix(e.Reason, "diverged") {
+		if c.State, c.Parked = CallParked, e.Outcome; e.Outcome == plan.ParkedInDoubt {
 			c.State = CallInDoubt
 		}
 		if e.Reason != "" {
 			c.Reason = e.Reason
 		}
 	case plan.EntryDecision:
-		c.State = CallOpen
+		c.State, c.Parked = CallOpen, ""
 		c.Decisions = append(c.Decisions, Decision{
 			ID: e.ID, Verdict: e.Outcome, Result: x.run.value(e.Result), Reason: e.Reason, By: e.By, At: e.At, Record: ref,
 		})
 	case plan.EntryCapture:
 		c.Kind, c.State, c.Result = KindCapture, CallDone, x.run.value(e.Result)
+		if e.Kind != "" {
+			c.State, c.Failure, c.Reason = CallFailed, e.Kind, e.Reason
+		}
 	case plan.EntryWaiting:
 		c.Kind, c.State, c.Signal, c.Key = KindWait, CallWaiting, e.Effect, e.Key
 		c.Until = e.At
@@ -176,7 +200,6 @@ func (x *execution) outcome(c *Call, e *plan.Entry) {
 	c.Took += e.Took
 	c.Failure, c.Reason, c.By = e.Kind, e.Reason, e.By
 	c.Result = x.run.value(e.Result)
-	c.outcome = e.Outcome
 	if !e.Final {
 		c.State = CallOpen
 		return
@@ -192,12 +215,6 @@ func (x *execution) outcome(c *Call, e *plan.Entry) {
 		c.State = CallFailed
 	}
 	x.over = x.over || e.Step == ""
-}
-
-// unknown tells whether nobody knows if the call happened, as far as it is
-// recorded.
-func (c *Call) unknown() bool {
-	return c.Kind == KindCall && c.outcome != plan.OutcomeNotDone && c.outcome != plan.OutcomeRejected
 }
 
 // value returns what was recorded of a request or result, as JSON.

@@ -281,9 +281,9 @@ func (w *tracer) items(p *journal.Placed, items []int, depth int) ([]Cause, erro
 		case journal.TimerDue:
 			list.other(CauseTimer, c.ID)
 		case journal.Signalled:
-			list.other(CauseSignal, c.ID)
+			list.other(CauseSignal, strings.TrimPrefix(c.ID, journal.FromInbox))
 		case journal.Decided:
-			list.other(CauseDecision, c.ID)
+			list.other(CauseDecision, strings.TrimPrefix(c.ID, journal.FromInbox))
 		case journal.Resumed:
 			list.other(CauseResumed, fmt.Sprint("epoch ", p.Epoch))
 		}

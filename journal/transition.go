@@ -47,6 +47,10 @@ const (
 	Resumed                   // the beginning of an epoch
 )
 
+// FromInbox is before the ID of a signal or a decision that came as a message in the
+// run's inbox, where the stage took it.
+const FromInbox = "inbox/"
+
 // Consumed is one thing, or one run of records, that a stage reacted to.
 type Consumed struct {
 	Kind     Kind

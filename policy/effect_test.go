@@ -21,7 +21,7 @@ func TestEffectOptions(t *testing.T) {
 		want plan.Guards
 		say  []string
 	}{
-		{[]option{policy.Timeout(0), policy.Settle(0), policy.Rate{}, policy.Bulkhead{}}, plan.Guards{}, nil},
+		{[]option{policy.Timeout(0), policy.Heartbeat(0), policy.Settle(0), policy.Rate{}, policy.Bulkhead{}}, plan.Guards{}, nil},
 		{[]option{policy.Breaker{}}, plan.Guards{Breaker: &plan.Breaker{Failures: 5, OpenFor: 30 * time.Second, Probes: 1}}, []string{"breaker(5 in a row, open 30s, probes 1)"}},
 		{
 			[]option{policy.Breaker{Ratio: 0.5, Name: "bank"}},
@@ -42,6 +42,7 @@ func TestEffectOptions(t *testing.T) {
 			[]option{
 				policy.Settle(time.Minute),
 				policy.Hedge{After: time.Second},
+				policy.Heartbeat(time.Second),
 				policy.Timeout(2 * time.Second),
 				policy.Rate{PerSecond: 10},
 				policy.Bulkhead{Max: 4, Name: "bank"},
@@ -52,11 +53,11 @@ func TestEffectOptions(t *testing.T) {
 				Retry:    &plan.Retry{Max: 3, Delay: 100 * time.Millisecond, Factor: 2},
 				Breaker:  &plan.Breaker{Failures: 1, OpenFor: 30 * time.Second, Probes: 1},
 				Bulkhead: &plan.Bulkhead{Max: 4, Name: "bank"}, Rate: &plan.Rate{PerSecond: 10, Burst: 1},
-				Timeout: 2 * time.Second, Hedge: &plan.Hedge{After: time.Second, Max: 2}, Settle: time.Minute,
+				Timeout: 2 * time.Second, Alive: time.Second, Hedge: &plan.Hedge{After: time.Second, Max: 2}, Settle: time.Minute,
 			},
 			[]string{
 				"retry(3, 100ms ×2)", "breaker(1 in a row, open 30s, probes 1)", "bulkhead(4, shared as bank)",
-				"rate(10/s, burst 1)", "timeout(2s)", "hedge(after 1s, at most 2)", "settle(1m0s)",
+				"rate(10/s, burst 1)", "timeout(2s)", "heartbeat(1s)", "hedge(after 1s, at most 2)", "settle(1m0s)",
 			},
 		},
 		{[]option{policy.Bulkhead{Max: 4}, policy.Bulkhead{}}, plan.Guards{}, nil}, // the later one holds
@@ -90,6 +91,7 @@ func TestWrongEffectOptions(t *testing.T) {
 	}{
 		{policy.Retry{Max: -1}, "policy.Retry is {Max:-1 Delay:0s Factor:0 Within:0s}; nothing in it is negative, and Factor is at least 1"},
 		{policy.Timeout(-time.Second), "policy.Timeout is -1s; a duration is not negative"},
+		{policy.Heartbeat(-time.Second), "policy.Heartbeat is -1s; a duration is not negative"},
 		{policy.Settle(-time.Second), "policy.Settle is -1s; a duration is not negative"},
 		{policy.Bulkhead{Max: -1}, "policy.Bulkhead.Max is -1; it is between 1 and 1000000, or 0 for no bound"},
 		{policy.Bulkhead{Max: 1e9}, "policy.Bulkhead.Max is 1000000000; it is between 1 and 1000000, or 0 for no bound"},

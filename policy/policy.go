@@ -11,6 +11,7 @@
 //	Retry         x      x      x
 //	Rate          x      x      x
 //	Timeout                     x
+//	Heartbeat                   x   calls that say that they go on
 //	Breaker                     x
 //	Bulkhead                    x
 //	Hedge                       x   idempotent ones only
@@ -29,7 +30,7 @@
 // everything after it anew. The breaker refuses before anything is waited for, and
 // is asked again after the waiting. A place in the bulkhead comes before a
 // token of the rate, so that a call leaves the moment it has its token. The timeout
-// bounds one attempt, without its waiting for these. A hedge is part of one attempt.
+// bounds one attempt, without its waiting for these, and so does the heartbeat. A hedge is part of one attempt.
 //
 // [Breaker], [Bulkhead] and [Rate] have a Name: within one run, all stages that
 // give the same one share it, and their settings must be equal.
@@ -100,9 +101,24 @@ func (t Timeout) ApplyEffect(s *plan.EffectSettings) {
 	s.Guards.Timeout = positive("policy.Timeout", time.Duration(t), &s.Faults)
 }
 
+// Heartbeat bounds the silence of one attempt, for calls that take long: one that
+// says with effect.Heartbeat that it goes on may take any time, or that of its
+// [Timeout], and one that has not done so for this long is given up as if its
+// timeout were over. Zero means no bound.
+type Heartbeat time.Duration
+
+var _ interface{ ApplyEffect(*plan.EffectSettings) } = Heartbeat(0)
+
+// ApplyEffect bounds the silence of each attempt of an effect.
+func (h Heartbeat) ApplyEffect(s *plan.EffectSettings) {
+	s.Guards.Alive = positive("policy.Heartbeat", time.Duration(h), &s.Faults)
+}
+
 // Settle is how long after an attempt it may still take effect, although nothing
 // is heard of it: no earlier is "not done" believed when an effect is asked what became of
-// a call. Zero means twice the [Timeout], or a minute without one.
+// a call. It counts from the beginning of the attempt, and with a [Heartbeat] from
+// the last sign of life. Zero means twice the [Timeout], without one twice the
+// Heartbeat, and without either a minute.
 type Settle time.Duration
 
 var _ interface{ ApplyEffect(*plan.EffectSettings) } = Settle(0)

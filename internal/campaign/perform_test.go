@@ -1,6 +1,7 @@
 package campaign_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,9 +9,9 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path"
-	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -80,9 +81,9 @@ func (e ears) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
-// session runs the flow in a process of its own until it ends, or waits for
-// decisions: then it is stopped.
-func (p *provider) runs(t testing.TB, fsys vfs.FS, run string) (weir.Summary, error) {
+// runs runs a flow in a process of its own until it ends, or waits for decisions:
+// then it is stopped. during may do something meanwhile; it ends with its context.
+func (p *provider) runs(t testing.TB, fsys vfs.FS, run string, flow func() *weir.Definition, during func(context.Context, *weir.Run)) (weir.Summary, error) {
 	t.Helper()
 	p.mu.Lock()
 	p.session++
@@ -94,9 +95,16 @@ func (p *provider) runs(t testing.TB, fsys vfs.FS, run string) (weir.Summary, er
 	o.Logger = slog.New(waits)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Second, errHangs)
 	defer cancel()
-	r, err := p.effects().Start(ctx, o)
+	r, err := flow().Start(ctx, o)
 	if err != nil {
 		return weir.Summary{}, err
+	}
+	if during != nil {
+		within, end := context.WithCancel(ctx)
+		var meanwhile sync.WaitGroup
+		meanwhile.Go(func() { during(within, r) })
+		defer meanwhile.Wait()
+		defer end()
 	}
 	select {
 	case <-waits.heard:
@@ -108,8 +116,7 @@ func (p *provider) runs(t testing.TB, fsys vfs.FS, run string) (weir.Summary, er
 		err = ended
 	}
 	if errors.Is(err, errHangs) {
-		buf := make([]byte, 1<<20)
-		t.Fatalf("the run hangs:\n%s", buf[:runtime.Stack(buf, true)])
+		t.Fatalf("the run hangs: %+v\n%s", r.Progress(), strings.Join(p.stuck(t, fsys, sum.Dir), "\n"))
 	}
 	p.mu.Lock()
 	p.epochs[session] = sum.Epoch
@@ -124,16 +131,16 @@ func TestEffectsCrashEverywhere(t *testing.T) {
 	t.Parallel()
 	p, disk := newProvider(), vfs.NewMemory()
 	world := vfs.NewFaults(disk, nil)
-	sum, err := p.runs(t, world, "")
+	sum, err := p.runs(t, world, "", p.effects, nil)
 	if err != nil || sum.Status != weir.Stopped || sum.InDoubt != 1 || sum.Open != 1 {
 		t.Fatalf("the run that nothing happens to: %+v, %v", sum, err)
 	}
 	for _, w := range p.outcome(t, disk, sum) {
 		t.Error(w)
 	}
-	p.decide(t, world, disk)
+	p.decide(t, world, disk, "effects")
 	for sum.Status == weir.Stopped && sum.Epoch < 10 { // it may be stopped before it has read the decision, too
-		sum, err = p.runs(t, world, "")
+		sum, err = p.runs(t, world, "", p.effects, nil)
 	}
 	if err != nil || sum.Status != weir.Completed {
 		t.Fatalf("once everything is decided: %+v, %v", sum, err)
@@ -150,7 +157,7 @@ func TestEffectsCrashEverywhere(t *testing.T) {
 			}
 			p, disk := newProvider(), vfs.NewMemory()
 			world := vfs.NewFaults(disk, vfs.StopAt(n))
-			sum, err := p.runs(t, world, "")
+			sum, err := p.runs(t, world, "", p.effects, nil)
 			rng := rand.New(rand.NewPCG(uint64(n), uint64(seed)))
 			var wrong []string
 			for session := 0; len(wrong) == 0 && session < 30; session++ {
@@ -161,7 +168,7 @@ func TestEffectsCrashEverywhere(t *testing.T) {
 					disk = disk.Crash(rng)
 				case err == nil && sum.Status == weir.Stopped:
 					wrong = p.outcome(t, disk, sum)
-					p.decide(t, world, disk)
+					p.decide(t, world, disk, "effects")
 				}
 				if !world.Stopped() && (err != nil || sum.Status != weir.Stopped) {
 					break
@@ -178,7 +185,7 @@ func TestEffectsCrashEverywhere(t *testing.T) {
 				if dir, err := newest(disk, "effects"); err == nil && dir != "" {
 					run = path.Base(dir)
 				}
-				sum, err = p.runs(t, world, run)
+				sum, err = p.runs(t, world, run, p.effects, nil)
 				if errors.Is(err, weir.ErrNoRun) { // it was completed, and the process died then
 					sum, err = weir.Summary{Status: weir.Completed}, nil
 				}
@@ -197,10 +204,35 @@ func TestEffectsCrashEverywhere(t *testing.T) {
 	t.Logf("%d boundaries: %d deaths, %d runs continued", ops, deaths.Load(), again.Load())
 }
 
-// decide hands in the truth about every call in doubt, as a person would.
-func (p *provider) decide(t testing.TB, world vfs.FS, disk *vfs.Memory) {
+// stuck says what is open in a run.
+func (p *provider) stuck(t testing.TB, fsys vfs.FS, dir string) (open []string) {
 	t.Helper()
-	dir, err := newest(disk, "effects")
+	view, err := segment.OpenView(fsys, dir)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	defer view.Close()
+	run, err := history.Of(view)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	for c, err := range run.Open(t.Context()) {
+		if err != nil {
+			return append(open, err.Error())
+		}
+		if !c.Ended() {
+			open = append(open, fmt.Sprintf("%s %s/%s is %s for %s %s", c.Input, c.Stage, c.Step, c.State, c.Signal, c.Key))
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append(open, fmt.Sprintf("signals that were handed in: %v", p.handed))
+}
+
+// decide hands in the truth about every call in doubt, as a person would.
+func (p *provider) decide(t testing.TB, world vfs.FS, disk *vfs.Memory, flow string) {
+	t.Helper()
+	dir, err := newest(disk, flow)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,10 +251,10 @@ func (p *provider) decide(t testing.TB, world vfs.FS, disk *vfs.Memory) {
 		if !c.Waits() {
 			continue
 		}
-		d := inbox.Decision{Stage: c.Stage, Input: *c.InputID, Verdict: "not done"}
-		if p.happened(c.Stage, int(c.Input.Seq)) {
+		d := inbox.Decision{Stage: c.Stage, Input: *c.InputID, Step: c.Step, Verdict: "not done"}
+		if p.happened(c.Effect, int(c.Input.Seq)) {
 			d.Verdict = "done"
-			d.Result = fmt.Appendf(nil, `{"input":%d,"no":"%s%d"}`, c.Input.Seq, c.Stage, c.Input.Seq)
+			d.Result = fmt.Appendf(nil, `{"input":%d,"no":"%s%d"}`, c.Input.Seq, c.Effect, c.Input.Seq)
 		}
 		if _, err := inbox.Put(world, dir, inbox.Message{At: time.Now().UTC(), By: "somebody", Decision: &d}); err != nil && !errors.Is(err, vfs.ErrCrashed) {
 			t.Fatal(err)
@@ -327,7 +359,7 @@ func entriesOf(fsys vfs.FS, dir string) (settled map[string]uint64, undone map[s
 				if err != nil {
 					return nil, nil, err
 				}
-				of := fmt.Sprint(p.Stage, " ", rec.Refs[0].Seq)
+				of := fmt.Sprint(cmp.Or(e.Effect, e.Step, p.Stage), " ", rec.Refs[0].Seq)
 				if e.Final {
 					settled[of] = p.Epoch
 				}

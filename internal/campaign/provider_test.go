@@ -16,11 +16,16 @@ import (
 // outlives crashes and judges the flow.
 type provider struct {
 	mu      sync.Mutex
-	session int              // of the flow's process, from 1
-	epochs  map[int]uint64   // by session
-	calls   []call           // in order
-	done    map[string]int   // how often an action happened, by effect and input
-	keys    map[string]money // what was asked for with a key, and so what is answered
+	session int               // of the flow's process, from 1
+	epochs  map[int]uint64    // by session
+	calls   []call            // in order
+	done    map[string]int    // how often an action happened, by effect and input
+	keys    map[string]money  // what was asked for with a key, and so what is answered
+	classes map[string]string // of effects; what is not in it is called like its class
+
+	handed map[string]bool // signals that were taken from somebody, by key
+	booked map[string][]byte
+	number int // of what was captured last
 }
 
 // A call is one that reached the provider.
@@ -46,7 +51,10 @@ type receiptOf struct {
 }
 
 func newProvider() *provider {
-	return &provider{epochs: map[int]uint64{}, done: map[string]int{}, keys: map[string]money{}}
+	return &provider{
+		epochs: map[int]uint64{}, done: map[string]int{}, keys: map[string]money{}, classes: map[string]string{},
+		handed: map[string]bool{}, booked: map[string][]byte{},
+	}
 }
 
 func (p *provider) now() int {
@@ -61,25 +69,35 @@ var errLost = errors.New("connection lost")
 // seen; others act again. Of every fourth input it is busy at first, every fifth it
 // refuses, and the answer about the seventh is lost on its way.
 func (p *provider) act(name string, knowsKeys bool) func(context.Context, effect.Call, money) (receiptOf, error) {
-	return func(_ context.Context, c effect.Call, m money) (receiptOf, error) {
+	return p.serve(name, knowsKeys, moods{busy: 4, refuses: 5, loses: 7})
+}
+
+// moods are what a service does with inputs that are multiples of a number, or are
+// it; zero is never.
+type moods struct{ busy, refuses, loses int }
+
+func multiple(v, of int) bool { return of > 0 && v%of == 0 }
+
+func (p *provider) serve(name string, knowsKeys bool, m moods) func(context.Context, effect.Call, money) (receiptOf, error) {
+	return func(_ context.Context, c effect.Call, r money) (receiptOf, error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		p.calls = append(p.calls, call{effect: name, input: m.Input, session: p.session, attempt: c.Attempt, key: c.Key, request: m})
-		of, answer := fmt.Sprint(name, " ", m.Input), receiptOf{m.Input, fmt.Sprint(name, m.Input)}
+		p.calls = append(p.calls, call{effect: name, input: r.Input, session: p.session, attempt: c.Attempt, key: c.Key, request: r})
+		of, answer := fmt.Sprint(name, " ", r.Input), receiptOf{r.Input, fmt.Sprint(name, r.Input)}
 		_, known := p.keys[c.Key]
 		switch {
 		case knowsKeys && known:
 			return answer, nil
-		case m.Input%5 == 0:
+		case multiple(r.Input, m.refuses):
 			return receiptOf{}, effect.Permanent(errors.New("refused"))
-		case m.Input%4 == 0 && c.Attempt == 1:
+		case multiple(r.Input, m.busy) && c.Attempt == 1:
 			return receiptOf{}, effect.DidNotHappen(errors.New("busy"))
 		}
 		p.done[of]++
 		if knowsKeys {
-			p.keys[c.Key] = m
+			p.keys[c.Key] = r
 		}
-		if m.Input == 7 && p.done[of] == 1 {
+		if r.Input == m.loses && p.done[of] == 1 {
 			return receiptOf{}, errLost
 		}
 		return answer, nil
@@ -104,6 +122,8 @@ func (p *provider) happened(name string, input int) bool {
 	return p.done[fmt.Sprint(name, " ", input)] > 0
 }
 
+func (p *provider) class(effect string) string { return cmp.Or(p.classes[effect], effect) }
+
 // judge says what is wrong with the calls that were made, in words. settled is in
 // which epoch the final outcome of an input was recorded, undone how often it is on
 // record that an attempt did not happen, both by effect and input.
@@ -113,12 +133,12 @@ func (p *provider) judge(settled map[string]uint64, undone map[string]int) (wron
 	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	keys, requests, made, seen := map[string]string{}, map[string]money{}, map[string]int{}, map[string]bool{}
 	for _, c := range p.calls {
-		of, epoch := fmt.Sprint(c.effect, " ", c.input), p.epochs[c.session]
+		of, epoch, class := fmt.Sprint(c.effect, " ", c.input), p.epochs[c.session], p.class(c.effect)
 		made[of]++
 		if e, ok := settled[of]; ok && epoch > e {
 			bad("%s was called in epoch %d, its outcome was recorded in epoch %d", of, epoch, e)
 		}
-		if attempt := fmt.Sprint(of, " ", epoch, " ", c.attempt); seen[attempt] && c.effect != "idempotent" {
+		if attempt := fmt.Sprint(of, " ", epoch, " ", c.attempt); seen[attempt] && class != "idempotent" {
 			bad("%s: attempt %d was made twice in epoch %d", of, c.attempt, epoch)
 		} else {
 			seen[attempt] = true
@@ -127,7 +147,7 @@ func (p *provider) judge(settled map[string]uint64, undone map[string]int) (wron
 			bad("%s was called with the keys %q and %q", of, k, c.key)
 		}
 		keys[of] = c.key
-		if c.effect == "keyed" || c.effect == "by_input" {
+		if class == "keyed" || class == "by_input" {
 			if r, ok := requests[of]; ok && r != c.request {
 				bad("%s was sent as %+v and then as %+v", of, r, c.request)
 			}
@@ -136,6 +156,7 @@ func (p *provider) judge(settled map[string]uint64, undone map[string]int) (wron
 	}
 	for of, n := range made { // in any order: each is judged by itself
 		name, _, _ := strings.Cut(of, " ")
+		name = p.class(name)
 		if name != "idempotent" && name != "at_least_once" && p.done[of] > 1 {
 			bad("%s happened %d times", of, p.done[of])
 		}

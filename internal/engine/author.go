@@ -142,6 +142,12 @@ func (a *author) reset() {
 	}
 }
 
+// silence drops what was said: no log takes it.
+func (a *author) silence() {
+	clear(a.said)
+	a.said = a.said[:0]
+}
+
 // place encodes the open transition with what was said and appends it. On error
 // nothing was placed, and the transition and what was said stay as they were.
 func (a *author) place(ctx context.Context, log journal.Log, u journal.Urgency, now time.Time) (lsn journal.LSN, size int, err error) {
@@ -163,8 +169,8 @@ func (a *author) place(ctx context.Context, log journal.Log, u journal.Urgency, 
 	for i := range frames {
 		size += len(frames[i].Body)
 	}
-	clear(a.said)
-	a.said, a.spoken = a.said[:0], 0
+	a.silence()
+	a.spoken = 0
 	a.number += uint64(len(frames))
 	a.last = lsn
 	return lsn, size, nil

@@ -3,11 +3,13 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/recovery"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -47,18 +49,20 @@ type Handed struct {
 	Consumed journal.Consumed // what the stage reacts to: a decision, a signal, a timer
 
 	// Told is called by the goroutine of the stage with what was placed, or why
-	// nothing was: ErrNotOpen, ErrNotWaiting, or that the stage has ended. What was
-	// handed over before, by the ID of its entries, is not recorded again and no
-	// error; at is then the last that was. It must return at once.
+	// nothing was: ErrNotOpen, ErrNotWaiting, or that the stage has ended. A message
+	// that was taken before, by the ID of Consumed, is not recorded again and no error;
+	// at is then the last that was. It must return at once.
 	Told func(at journal.LSN, err error)
 }
 
 // Hand gives a parked or suspended input what was said about it. It returns at
-// once. A stage that has ended answers nothing.
+// once.
 func (r *Run) Hand(h Handed) error {
 	for _, s := range r.stages {
 		if s.name == h.Stage && s.node.Performer != nil && !s.ended {
-			s.mail.post(message{kind: handed, hand: &h})
+			if !s.mail.post(message{kind: handed, hand: &h}) && h.Told != nil {
+				h.Told(0, s.gone())
+			}
 			return nil
 		}
 	}
@@ -75,15 +79,54 @@ func (w *performer) heard(h *Handed) {
 	}
 	m := &move{t: t, note: note{entries: h.Entries}, again: true, because: h.Consumed, told: h.Told}
 	switch {
+	case w.took.has(messageOf(h.Consumed)):
+		m.answer(w.s.last, nil)
 	case t == nil:
 		m.answer(0, ErrNotOpen)
-	case len(h.Entries) > 0 && t.heard(h.Entries[0].Type, h.Entries[0].ID):
-		m.answer(t.must, nil)
 	case t.state != taskParked && (t.state != taskSuspended || h.Consumed.Kind == journal.Decided) || t.moving > 0:
 		m.answer(0, ErrNotWaiting)
+	case t.state == taskParked && !t.takes(h.Entries):
+		m.answer(0, fmt.Errorf("%w: it is %s, about which one can decide: %s", ErrNotWaiting, t.parkedFor(), strings.Join(plan.Verdicts(t.parkedFor()), ", ")))
 	default:
 		w.move(m)
 	}
+}
+
+// recent are the ids of the messages from the inbox that a stage took last.
+type recent struct {
+	ids   []string
+	known map[string]bool
+}
+
+func (r *recent) has(id string) bool { return r.known[id] }
+
+func (r *recent) add(ids ...string) {
+	if r.known == nil && len(ids) > 0 {
+		r.known = map[string]bool{}
+	}
+	for _, id := range ids {
+		r.ids, r.known[id] = append(r.ids, id), true
+	}
+	for len(r.ids) > recovery.MaxTaken {
+		delete(r.known, r.ids[0])
+		r.ids = r.ids[1:]
+	}
+}
+
+// messageOf is the id of the message that c tells of, "" if it tells of none.
+func messageOf(c journal.Consumed) string {
+	if id, ok := strings.CutPrefix(c.ID, journal.FromInbox); ok {
+		return id
+	}
+	return ""
+}
+
+// parkedFor says what a parked task waits for.
+func (t *task) parkedFor() string { return t.last().Outcome }
+
+// takes reports whether what was decided about a parked task can be.
+func (t *task) takes(entries []plan.Entry) bool {
+	return len(entries) == 0 || entries[0].Type != plan.EntryDecision || slices.Contains(plan.Verdicts(t.parkedFor()), entries[0].Outcome)
 }
 
 // publish tells others which inputs are in doubt.

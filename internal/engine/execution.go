@@ -54,6 +54,9 @@ func (x *execution) run() {
 // Context ends when the stage is told to end at once.
 func (x *execution) Context() context.Context { return x.w.s.ctx }
 
+// Waiting ends when the stage drains because of a stop, too.
+func (x *execution) Waiting() context.Context { return x.w.waiting }
+
 // Input returns what was accepted.
 func (x *execution) Input() *plan.Accepted { return &x.t.in }
 

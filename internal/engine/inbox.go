@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/weirflow/weir/event"
@@ -12,6 +11,7 @@ import (
 	"github.com/weirflow/weir/internal/inbox"
 	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/recovery"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -24,7 +24,9 @@ type clerk struct {
 	box      *inbox.Box
 	mail     mailbox[filed]
 	recorded []filed         // whose messages are to be removed
-	known    map[string]bool // messages that were given to somebody and are not removed, and strays: by the name that Scan asks for
+	given    int             // messages that were given to somebody and are not removed
+	more     bool            // others wait for these
+	known    map[string]bool // the given, and strays: by the name that Scan asks for
 	done     chan struct{}   // closed when the goroutine ends
 	stop     context.CancelFunc
 }
@@ -58,9 +60,14 @@ func (r *refusals) take() []refusal {
 	return list
 }
 
+// mostGiven is how many messages may be on record and not removed yet, about. A
+// stage remembers more than that.
+const mostGiven = recovery.MaxTaken / 2
+
 // startClerk begins to take messages, if there is an inbox.
 func (r *Run) startClerk() {
 	if r.c.Inbox == nil {
+		r.inboxRead.Store(true)
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -95,7 +102,7 @@ func (c *clerk) loop(ctx context.Context) {
 	}()
 	c.scan()
 	for {
-		if c.heed(ctx) {
+		if c.heed(ctx) || c.more && c.given < mostGiven {
 			c.scan()
 		}
 		select {
@@ -124,23 +131,39 @@ func (c *clerk) heed(ctx context.Context) (look bool) {
 	return look
 }
 
-// scan gives every new message to whom it is for.
+// scan gives new messages to whom they are for: all, unless there are too many at
+// once.
 func (c *clerk) scan() {
-	for more := true; more; {
+	defer c.read()
+	for c.more = true; c.more && c.given < mostGiven; {
 		messages, strays, left, err := c.box.Scan(func(name string) bool { return c.known[name] })
 		if err != nil {
 			c.run.log.Error("the inbox cannot be read: decisions and signals do not arrive", attr("error", err.Error()))
+			c.more = false
 			return
 		}
-		more = left
+		c.more = left
 		for i := range messages {
 			m := &messages[i]
 			c.known[m.ID] = true
+			c.given++
 			c.deliver(m)
 		}
 		for _, s := range strays {
 			c.known[s.Name()] = true
 			c.run.log.Warn("this is no message: nobody takes it", attr("file", s.File), attr("error", s.Err.Error()))
+		}
+	}
+}
+
+// read lets the stages know when there is no message that was there before.
+func (c *clerk) read() {
+	if c.more || c.run.inboxRead.Swap(true) {
+		return
+	}
+	for _, s := range c.run.stages {
+		if s.node.Performer != nil {
+			s.mail.poke()
 		}
 	}
 }
@@ -161,7 +184,7 @@ func (c *clerk) deliver(m *inbox.Message) {
 		return
 	}
 	err = c.run.Hand(Handed{
-		Stage: d.Stage, Input: d.Input, Told: told, Consumed: journal.Consumed{Kind: journal.Decided, ID: m.ID},
+		Stage: d.Stage, Input: d.Input, Told: told, Consumed: journal.Consumed{Kind: journal.Decided, ID: journal.FromInbox + m.ID},
 		Entries: []plan.Entry{{Type: plan.EntryDecision, Step: d.Step, Outcome: d.Verdict, Result: result, Reason: d.Reason, By: m.By, ID: m.ID, At: m.At}},
 	})
 	if err != nil {
@@ -190,34 +213,12 @@ func (c *clerk) unheard(f filed) {
 	switch {
 	case f.refused: // the pipeline has ended
 	case errors.Is(f.err, ErrNotOpen):
-		found, err := c.run.decidedBefore(m)
-		switch {
-		case err != nil:
-			log.Warn("it is not known whether a decision was recorded before: it stays in the inbox", attr("message", m.ID), attr("error", err.Error()))
-		case found:
-			c.mail.post(filed{message: m})
-		default:
-			c.refuse(m, fmt.Errorf("%w: it is finished, or was never there", f.err))
-		}
-	case errors.Is(f.err, ErrNotWaiting), errors.Is(f.err, journal.ErrTooLarge):
+		c.refuse(m, fmt.Errorf("%w: it is finished, or was never there", f.err))
+	case errors.Is(f.err, ErrNotWaiting), errors.Is(f.err, ErrNobodyListens), errors.Is(f.err, journal.ErrTooLarge):
 		c.refuse(m, f.err)
 	default: // the stage has ended, or the log: the next epoch takes it
 		log.Warn("a message could not be recorded: it stays in the inbox", attr("message", m.ID), attr("error", f.err.Error()))
 	}
-}
-
-// decidedBefore reports whether a decision about an input that is finished is
-// among what its stage recorded last: the process died before the message was
-// removed.
-func (r *Run) decidedBefore(m *inbox.Message) (bool, error) {
-	at := r.stateOf(m.Decision.Stage)
-	if at == nil {
-		return false, nil
-	}
-	entries, err := r.latest(at.Name, at.Ports[journal.PortFx].Count)
-	return slices.ContainsFunc(entries, func(e plan.Entry) bool {
-		return e.Type == plan.EntryDecision && e.ID == m.ID
-	}), err
 }
 
 // remove removes messages whose records become durable.
@@ -234,11 +235,15 @@ func (c *clerk) remove(ctx context.Context) {
 	if err := c.run.c.Log.Await(ctx, last); err != nil {
 		return // later, or they stay and the next epoch knows whether they are recorded
 	}
-	c.recorded = c.recorded[:0]
-	if err := c.box.Remove(ids...); err != nil {
+	if err := c.box.Remove(ids...); err != nil { // it is tried again with others
 		c.run.log.WarnContext(ctx, "a message that was recorded could not be removed", attr("error", err.Error()))
+		if c.given >= mostGiven {
+			c.run.log.ErrorContext(ctx, "no further messages are taken from the inbox until those that were can be removed")
+		}
 		return
 	}
+	c.recorded = c.recorded[:0]
+	c.given -= len(ids)
 	for _, id := range ids {
 		delete(c.known, id)
 	}
@@ -272,5 +277,5 @@ func (r *Run) signal(m *inbox.Message, told func(at journal.LSN, err error)) err
 	if err != nil {
 		return err
 	}
-	return r.Signal(plan.Signal{Name: m.Signal.Name, Key: m.Signal.Key, Payload: data, ID: m.ID, At: m.At}, told)
+	return r.Signal(plan.Signal{Name: m.Signal.Name, Key: m.Signal.Key, Payload: data, ID: m.ID, At: m.At}, true, told)
 }

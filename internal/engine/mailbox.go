@@ -6,8 +6,9 @@ import "sync"
 // waiting, in order. Its owner sleeps on wake, which others poke; a poke without
 // a message says "look again".
 type mailbox[M any] struct {
-	mu    sync.Mutex // guards items; never held in a wait
+	mu    sync.Mutex // guards items and shut; never held in a wait
 	items []M
+	shut  bool          // nobody will read what is posted
 	taken []M           // out of items, the owner's
 	at    int           // of taken: read up to here, the owner's
 	wake  chan struct{} // anyone sends without waiting, the owner receives, nobody closes; capacity 1 because one look sees everything
@@ -17,12 +18,25 @@ func newMailbox[M any]() mailbox[M] {
 	return mailbox[M]{wake: make(chan struct{}, 1)}
 }
 
-// post leaves a message and wakes the owner.
-func (m *mailbox[M]) post(msg M) {
+// post leaves a message and wakes the owner. It reports false if the owner has
+// closed the mailbox.
+func (m *mailbox[M]) post(msg M) bool {
 	m.mu.Lock()
+	if m.shut {
+		m.mu.Unlock()
+		return false
+	}
 	m.items = append(m.items, msg)
 	m.mu.Unlock()
 	m.poke()
+	return true
+}
+
+// close has the mailbox take no more. The owner, who calls it, reads what is left.
+func (m *mailbox[M]) close() {
+	m.mu.Lock()
+	m.shut = true
+	m.mu.Unlock()
 }
 
 // poke wakes the owner, which will look at everything that it waits for.

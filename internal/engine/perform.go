@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
@@ -41,6 +43,7 @@ type performer struct {
 	big     bool    // and it is the next input
 	alarms  alarms
 	signals *signals // nil in a stage that takes none
+	took    recent   // messages from the inbox
 	parked  int
 	dormant int // suspended
 
@@ -56,6 +59,9 @@ type performer struct {
 	group    sync.WaitGroup
 	gone     chan struct{} // closed by the stage when it answers no execution any more
 
+	waiting context.Context //nolint:containedctx // ends what executions wait for before they do something more
+	endWait context.CancelFunc
+
 	reading  bool // executions may begin
 	stopping bool // nothing waits for decisions, times and signals
 	over     bool // the stage is cut short
@@ -67,6 +73,7 @@ func newPerformer(s *stage, at *recovery.Stage) *performer {
 		tasks: map[uint64]*task{}, keys: map[string][]*task{}, gone: make(chan struct{}),
 	}
 	s.before = true
+	w.waiting, w.endWait = context.WithCancel(s.ctx)
 	w.tune.Concurrency, w.tune.MaxOpen = max(w.tune.Concurrency, 1), max(w.tune.MaxOpen, 1)
 	w.jobs = make(chan *execution, w.tune.Concurrency)
 	if w.tune.Signals != nil {
@@ -117,7 +124,9 @@ func (w *performer) handle(m message) error {
 
 func (w *performer) work() (bool, error) {
 	w.release()
-	w.alarms.ring(w)
+	if !w.signals.coming() && w.s.run.inboxRead.Load() { // what came before a time counts before it
+		w.alarms.ring(w)
+	}
 	did, err := w.place()
 	if err != nil {
 		return true, err
@@ -126,15 +135,23 @@ func (w *performer) work() (bool, error) {
 	return started || did, err
 }
 
+// stopWaiting has nothing wait for decisions, times and signals any more, nor for the
+// next attempt of a call.
+func (w *performer) stopWaiting() {
+	w.stopping = true
+	w.endWait()
+}
+
 // drain finishes what was accepted, except for what waits for something that
 // nobody waits for.
 func (w *performer) drain() (did, done bool, err error) {
 	s := w.s
-	if did, err = w.work(); did || err != nil {
+	if did, err = w.work(); did || err != nil || w.busy() {
+		s.patient.Store(false)
 		return did, false, err
 	}
-	if w.busy() {
-		return false, false, nil
+	if w.signals != nil && s.rules.Ending() != supervise.Natural && !s.unsignalled() {
+		return false, false, nil // what is sent yet is kept for the next epoch
 	}
 	waits := len(w.tasks) > 0 && !w.stopping && s.rules.Ending() == supervise.Natural
 	if patient := waits && w.parked > 0; s.patient.Swap(patient) != patient && patient {
@@ -159,9 +176,10 @@ func (w *performer) cut() bool {
 // return.
 func (w *performer) leave() {
 	w.refuse(errEnded)
-	w.unheard(errEnded)
+	w.unheard(w.s.gone())
 	close(w.gone)
 	close(w.jobs)
+	w.endWait()
 	left := make(chan struct{})
 	go func() { // an execution that never returns keeps it
 		w.group.Wait()
@@ -252,7 +270,8 @@ func (w *performer) dares(t *task) (bool, error) {
 	}
 	ok, err := w.s.tryInput(trying{t.in.Input.Journal, t.in.Input.Seq})
 	if err == nil && !ok {
-		w.move(&move{t: t, end: plan.Parked, err: event.Mark(event.KindCrash, errCrash)})
+		e := plan.Entry{Type: plan.EntryParked, Outcome: plan.ParkedCrash, Reason: errCrash.Error(), At: time.Now().UTC()}
+		w.move(&move{t: t, end: plan.Parked, note: note{entries: []plan.Entry{e}}, err: event.Mark(event.KindCrash, errCrash)})
 	}
 	return ok, err
 }

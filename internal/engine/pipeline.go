@@ -274,10 +274,10 @@ func (p *pipeline) perform(a supervise.Action, in supervise.PipelineInput, step 
 		p.raise(r.materialized())
 	case supervise.StartStages:
 		p.began = true
+		r.startClerk()
 		for _, s := range r.running() {
 			go s.loop()
 		}
-		r.startClerk()
 	case supervise.PrepareSources:
 		r.order(supervise.Init, true)
 	case supervise.StartSources:

@@ -42,24 +42,26 @@ func (w *performer) restore() error {
 			t.state = taskParked
 		}
 		var err error
-		if t.in.Key, err = w.p.Key(t.in.Data); err != nil {
+		t.in.Key, err = w.p.Key(t.in.Data)
+		if _, unreadable := errors.AsType[*plan.UnreadableError](err); err != nil && !unreadable { // of which no key is known
 			return fmt.Errorf("key of %s, which was accepted by an earlier epoch: %w", t.ref(), err)
 		}
 		w.add(t)
 	}
+	w.took.add(at.Taken...)
 	w.at = nil
 	w.publish()
-	if r, ok := w.p.(plan.Restorer); (ok || w.signals != nil) && w.fx.count > 0 {
+	if w.signals != nil {
+		if err := w.signals.restore(); err != nil {
+			return err
+		}
+	}
+	if r, ok := w.p.(plan.Restorer); ok && w.fx.count > 0 {
 		latest, err := w.s.run.latest(w.s.name, w.fx.count)
 		if err != nil {
 			return fmt.Errorf("read the latest entries of %s.%s: %w", w.s.name, journal.PortFx, err)
 		}
-		if ok {
-			r.Restore(latest)
-		}
-		if w.signals != nil {
-			w.signals.learn(latest)
-		}
+		r.Restore(latest)
 	}
 	return nil
 }

@@ -130,7 +130,11 @@ func (w *performer) compose(r *round) error {
 		if w.single && r.size > 0 || r.size >= turnBytes || len(r.moves) >= turnRecords {
 			break
 		}
-		if m.emit != nil && m.end != plan.Finished && full {
+		emits := m.emit != nil && m.end != plan.Finished
+		if bytes, _ := s.written(); emits && bytes >= turnBytes {
+			break
+		}
+		if emits && full {
 			if !w.over {
 				continue // until there is credit
 			}
@@ -173,7 +177,7 @@ func (w *performer) say(r *round, m *move) error {
 	switch m.end {
 	case plan.Parked:
 		if n := len(m.entries); n == 0 || m.entries[n-1].Type != plan.EntryParked {
-			m.entries = append(slices.Clip(m.entries), plan.Entry{Type: plan.EntryParked, Reason: reasonOf(m.err), At: time.Now().UTC()})
+			m.entries = append(slices.Clip(m.entries), plan.Entry{Type: plan.EntryParked, Outcome: plan.ParkedInDoubt, Reason: reasonOf(m.err), At: time.Now().UTC()})
 		}
 		if w.tune.Hold {
 			r.failed = errors.Join(r.failed, &HeldError{Inputs: append(w.refs(), t.ref()), Reason: reasonOf(m.err)})
@@ -185,7 +189,7 @@ func (w *performer) say(r *round, m *move) error {
 			r.failed = errors.Join(r.failed, &InputError{Input: t.ref(), Kind: f.Kind, Panic: f.Panic, Stack: f.Stack, Err: f.Err})
 		}
 	case plan.Interrupted:
-		if s.ctx.Err() == nil { // it would never go on
+		if s.ctx.Err() == nil && !w.stopping { // it would never go on
 			f := failureFrom(cmp.Or(m.cut, errUnasked))
 			r.failed = errors.Join(r.failed, &InputError{Input: t.ref(), Kind: f.Kind, Err: f.Err})
 		}
@@ -247,9 +251,12 @@ func (w *performer) placed(r *round) {
 		w.follow(m)
 		if err := m.err; m.end == 0 && err != nil {
 			m.answer(0, err)
-		} else {
-			m.answer(at, nil)
+			continue
 		}
+		if id := messageOf(m.because); id != "" {
+			w.took.add(id)
+		}
+		m.answer(at, nil)
 	}
 	for _, t := range r.leaving {
 		w.remove(t)

@@ -46,12 +46,14 @@ type Run struct {
 	logged    atomic.Int64  // bytes placed in this epoch
 	wakeAt    atomic.Int64  // logged at which stages look whether a checkpoint is due
 	pausing   atomic.Bool   // the pipeline waits for what is in flight
+	listening atomic.Bool   // a stage listens
 	watching  atomic.Bool   // the pipeline looks for stalls
 	stopWatch func()        // ends the log's calls
 	leave     func() bool   // ends the watch over the caller's context
 
-	clerk    *clerk // nil without an inbox; the pipeline's
-	refusals refusals
+	clerk     *clerk      // nil without an inbox; the pipeline's
+	inboxRead atomic.Bool // what was in the inbox when the epoch began is with those it is for
+	refusals  refusals
 
 	pipe pipeline // the pipeline's goroutine
 	mail mailbox[supervise.PipelineInput]
@@ -329,10 +331,18 @@ func (r *Run) placed(size int) {
 	}
 }
 
-// rests is called by a stage that goes to sleep with nothing in hand.
-func (r *Run) rests() {
+// rests is called by a stage that goes to sleep with nothing in hand, or ends.
+func (r *Run) rests(s *stage) {
 	if r.pausing.Load() {
 		r.mail.poke()
+	}
+	if !r.listening.Load() || s.listens.Load() {
+		return
+	}
+	for _, o := range r.stages {
+		if o.listens.Load() {
+			o.mail.poke()
+		}
 	}
 }
 

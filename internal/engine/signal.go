@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/supervise"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -16,38 +18,63 @@ import (
 var ErrNobodyListens = errors.New("no stage of this run that is still at work takes signals")
 
 // Signal gives a signal to every stage that takes some: each keeps it until one of
-// its inputs awaits it. It returns at once; told is called once, when all have
-// recorded it, with where, or one of the reasons why not. A signal that a stage has
-// recorded before, by its id or by the record that it was made of, is not recorded
-// again and no error. The error is ErrNobodyListens; told is not called then.
-func (r *Run) Signal(s plan.Signal, told func(at journal.LSN, err error)) error {
+// its inputs awaits it. message says that it is a message from the inbox, by its id.
+// It returns at once; told is called once, when all have
+// recorded it, with where, or one of the reasons why not. A stage that has come to its
+// end for good needs none. A signal that a stage has recorded before, by the message
+// or the record that it was made of, is not recorded again and no error. The error
+// is ErrNobodyListens; told is not called then.
+func (r *Run) Signal(s plan.Signal, message bool, told func(at journal.LSN, err error)) error {
 	to := r.listeners()
 	if len(to) == 0 {
 		return ErrNobodyListens
 	}
 	all := &tellers{left: len(to), told: told}
 	for _, st := range to {
-		st.mail.post(message{kind: signalled, signal: &arrival{Signal: s, told: all.tell}})
+		st.signal(&arrival{Signal: s, message: message, told: all.tell})
 	}
 	return nil
 }
 
+// signal gives a to the stage.
+func (s *stage) signal(a *arrival) {
+	if !s.mail.post(message{kind: signalled, signal: a}) {
+		a.told(0, s.gone())
+	}
+}
+
+// gone says why a stage that has ended takes nothing more. The mailbox was found
+// closed.
+func (s *stage) gone() error {
+	if s.rules.State() == supervise.StageDrained && s.rules.Ending() == supervise.Natural {
+		return ErrNotOpen
+	}
+	return errEnded
+}
+
 // tellers add up what several stages tell.
 type tellers struct {
-	mu   sync.Mutex // guards what follows; never held in a wait
-	left int
-	at   journal.LSN
-	err  error
-	told func(at journal.LSN, err error)
+	mu    sync.Mutex // guards what follows; never held in a wait
+	left  int
+	heard bool
+	at    journal.LSN
+	err   error
+	told  func(at journal.LSN, err error)
 }
 
 func (a *tellers) tell(at journal.LSN, err error) {
 	a.mu.Lock()
 	a.at, a.left = max(a.at, at), a.left-1
-	if err != nil {
+	switch {
+	case err == nil:
+		a.heard = true
+	case !errors.Is(err, ErrNotOpen):
 		a.err = err
 	}
 	at, err, over := a.at, a.err, a.left == 0
+	if err == nil && !a.heard {
+		err = ErrNobodyListens
+	}
 	a.mu.Unlock()
 	if over {
 		a.told(at, err)
@@ -57,21 +84,48 @@ func (a *tellers) tell(at journal.LSN, err error) {
 // An arrival is a signal on its way into a stage.
 type arrival struct {
 	plan.Signal
-	told func(at journal.LSN, err error)
+	message bool // it came from the inbox
+	told    func(at journal.LSN, err error)
+
+	seq uint64 // on the port fx, in the open round
 }
 
-// signals are what a performer knows of signals. They are on record in a table of
-// the stage, from their arrival until an input that awaits them is woken.
+// A kept signal is on record in a table of the stage, from its arrival until an
+// input that awaits it is woken.
+type kept struct {
+	seq   uint64 // on the port fx
+	taken bool   // by a move that is not placed yet
+}
+
+// signals are what a performer knows of signals.
 type signals struct {
 	table   *plan.SignalTable
-	known   map[string]bool    // ids among the latest on record
 	come    []*arrival         // to be recorded, in order
+	kept    map[string][]*kept // by address, in the order in which they came
+	count   int                // of kept
 	waiting map[string][]*task // by address, in order of acceptance
-	taken   map[string]bool    // ids that a move takes which is not placed yet
 }
 
 func newSignals(table *plan.SignalTable) *signals {
-	return &signals{table: table, known: map[string]bool{}, waiting: map[string][]*task{}, taken: map[string]bool{}}
+	return &signals{table: table, kept: map[string][]*kept{}, waiting: map[string][]*task{}}
+}
+
+// restore takes in what the table holds.
+func (g *signals) restore() error {
+	return plan.KeptSignals(g.table, func(seq uint64, k *plan.Kept) { g.put(k.Address(), seq) })
+}
+
+func (g *signals) put(address string, seq uint64) {
+	g.kept[address] = append(g.kept[address], &kept{seq: seq})
+	g.count++
+}
+
+// drop forgets a signal that was taken.
+func (g *signals) drop(address string, k *kept) {
+	g.count--
+	if g.kept[address] = slices.DeleteFunc(g.kept[address], func(o *kept) bool { return o == k }); len(g.kept[address]) == 0 {
+		delete(g.kept, address)
+	}
 }
 
 // coming reports whether signals are to be recorded.
@@ -79,14 +133,13 @@ func (g *signals) coming() bool { return g != nil && len(g.come) > 0 }
 
 // arrived puts a signal with those that are to be recorded, unless it is on record.
 func (w *performer) arrived(a *arrival) {
-	g := w.signals
 	switch {
 	case w.over:
 		a.told(0, errEnded)
-	case g.known[a.ID], a.From.Journal != "" && w.heardOf(a.From):
+	case a.message && w.took.has(a.ID), a.From.Journal != "" && w.heardOf(a.From):
 		a.told(w.s.last, nil)
 	default:
-		g.come = append(g.come, a)
+		w.signals.come = append(w.signals.come, a)
 	}
 }
 
@@ -94,15 +147,6 @@ func (w *performer) arrived(a *arrival) {
 func (w *performer) heardOf(o plan.Origin) bool {
 	row := w.signals.table.Peek(plan.SignalsOf(o.Journal))
 	return row != nil && row.Seq >= o.Seq
-}
-
-// learn notes which signals are among the latest on record.
-func (g *signals) learn(latest []plan.Entry) {
-	for i := range latest {
-		if e := &latest[i]; e.Type == plan.EntrySignal {
-			g.known[e.ID] = true
-		}
-	}
 }
 
 // keep records the signals that have come, in the open transition.
@@ -121,10 +165,15 @@ func (w *performer) keep(r *round) error {
 		if err != nil {
 			return fmt.Errorf("signal %s for %q: %w", a.Name, a.Key, err)
 		}
-		if err := plan.KeepSignal(g.table, &a.Signal); err != nil {
+		a.seq = w.fx.count + 1 + uint64(len(r.kept))
+		if err := plan.KeepSignal(g.table, a.seq, &a.Signal); err != nil {
 			return err
 		}
-		s.consumeOther(journal.Consumed{Kind: journal.Signalled, ID: a.ID})
+		because := journal.Consumed{Kind: journal.Signalled, ID: a.ID}
+		if a.message {
+			because.ID = journal.FromInbox + a.ID
+		}
+		s.consumeOther(because)
 		s.said = append(s.said, saying{port: &w.fx, typ: e.Type, payload: data, about: a.From})
 		r.kept = append(r.kept, a)
 		r.said++
@@ -133,18 +182,26 @@ func (w *performer) keep(r *round) error {
 	return nil
 }
 
+// manyKept is how many signals that nobody awaits are worth a word.
+const manyKept = 100_000
+
 // recorded lets everything follow from signals that are in the log.
-func (w *performer) recorded(kept []*arrival) {
-	if len(kept) == 0 {
+func (w *performer) recorded(came []*arrival) {
+	if len(came) == 0 {
 		return
 	}
 	g := w.signals
-	g.come = slices.Delete(g.come, 0, len(kept))
-	for _, a := range kept {
-		g.known[a.ID] = true
+	g.come = slices.Delete(g.come, 0, len(came))
+	for _, a := range came {
+		if a.message {
+			w.took.add(a.ID)
+		}
+		if g.put(a.Address(), a.seq); g.count%manyKept == 0 {
+			w.s.run.log.Warn("signals that nobody awaits are kept, and fill memory", attr("stage", w.s.name), attr("signals", strconv.Itoa(g.count)))
+		}
 		a.told(w.s.last, nil)
 	}
-	for _, a := range kept {
+	for _, a := range came {
 		w.match(a.Address())
 	}
 }
@@ -182,16 +239,16 @@ func addressOf(t *task) string {
 }
 
 // match makes moves of the kept signals of an address and the tasks that await
-// them, the oldest of both first.
+// them, the oldest of both first. Once nothing waits for signals any more they are
+// left to the next epoch.
 func (w *performer) match(address string) {
 	g := w.signals
-	row := g.table.Peek(address)
-	if row == nil || w.over {
+	if w.over || w.stopping {
 		return
 	}
 	waiting := g.waiting[address]
-	for _, kept := range row.Signals {
-		if g.taken[kept.ID] {
+	for _, k := range g.kept[address] {
+		if k.taken {
 			continue
 		}
 		for len(waiting) > 0 && waiting[0].moving > 0 {
@@ -200,18 +257,28 @@ func (w *performer) match(address string) {
 		if len(waiting) == 0 {
 			return
 		}
-		t := waiting[0]
-		g.taken[kept.ID] = true
-		w.move(&move{
-			t: t, again: true, because: journal.Consumed{Kind: journal.Signalled, ID: kept.ID},
-			note: note{entries: []plan.Entry{{Type: plan.EntryWoken, Step: t.wake.Step, Effect: t.wake.Signal, Key: t.wake.Key, Result: slices.Clone(kept.Payload), ID: kept.ID, At: time.Now().UTC()}}},
-			apply: func() error {
-				w.s.node.Turn.Base, w.s.node.Turn.Item = 0, -1
-				return plan.TakeSignal(g.table, address, kept.ID)
-			},
-			told: func(journal.LSN, error) { delete(g.taken, kept.ID) },
-		})
+		w.give(waiting[0], address, k)
 	}
+}
+
+// give makes a move of a kept signal and a task that awaits it.
+func (w *performer) give(t *task, address string, k *kept) {
+	g := w.signals
+	row := g.table.Peek(plan.KeptRow(k.seq))
+	k.taken = true
+	w.move(&move{
+		t: t, again: true, because: journal.Consumed{Kind: journal.Signalled, ID: row.ID},
+		note: note{entries: []plan.Entry{{Type: plan.EntryWoken, Step: t.wake.Step, Effect: row.Name, Key: row.Key, Result: slices.Clone(row.Payload), ID: row.ID, At: time.Now().UTC()}}},
+		apply: func() error {
+			w.s.node.Turn.Base, w.s.node.Turn.Item = 0, -1
+			return plan.TakeSignal(g.table, k.seq)
+		},
+		told: func(_ journal.LSN, err error) {
+			if k.taken = false; err == nil {
+				g.drop(address, k)
+			}
+		},
+	})
 }
 
 // unheard tells those whose signals were not recorded.
@@ -226,56 +293,37 @@ func (w *performer) unheard(err error) {
 }
 
 // Send gives signals to every stage that takes some, as Signal does, and returns
-// once they are durable.
+// once they are durable. After an error it is not known which stages have recorded
+// which of them.
 func (r *Run) Send(ctx context.Context, signals ...plan.Signal) error {
+	type answer struct {
+		at  journal.LSN
+		err error
+	}
+	to := r.listeners()
+	told := make(chan answer, len(to)*len(signals))
+	for _, st := range to {
+		for _, g := range signals {
+			st.signal(&arrival{Signal: g, told: func(at journal.LSN, err error) { told <- answer{at, err} }})
+		}
+	}
 	var last journal.LSN
 	heard := false
-	for _, st := range r.listeners() {
-		at, err := st.send(ctx, signals)
-		if errors.Is(err, errEnded) {
-			continue
+	for range cap(told) {
+		select {
+		case a := <-told:
+			if a.err != nil && !errors.Is(a.err, ErrNotOpen) {
+				return a.err
+			}
+			heard, last = heard || a.err == nil, max(last, a.at)
+		case <-ctx.Done():
+			return context.Cause(ctx)
 		}
-		if err != nil {
-			return err
-		}
-		heard, last = true, max(last, at)
 	}
 	if !heard {
 		return ErrNobodyListens
 	}
 	return r.c.Log.Await(ctx, last)
-}
-
-// send returns where the stage has recorded the last of some signals.
-func (s *stage) send(ctx context.Context, signals []plan.Signal) (last journal.LSN, err error) {
-	type answer struct {
-		at  journal.LSN
-		err error
-	}
-	told := make(chan answer, len(signals))
-	for _, g := range signals {
-		s.mail.post(message{kind: signalled, signal: &arrival{Signal: g, told: func(at journal.LSN, err error) { told <- answer{at, err} }}})
-	}
-	ended := s.done
-	for range signals {
-		var a answer
-		select {
-		case a = <-told:
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		case <-ended:
-			select {
-			case a = <-told: // with its last words
-			default:
-				return 0, errEnded
-			}
-		}
-		if a.err != nil {
-			return 0, a.err
-		}
-		last = max(last, a.at)
-	}
-	return last, nil
 }
 
 // listeners are the stages that take signals.
@@ -286,4 +334,31 @@ func (r *Run) listeners() (to []*stage) {
 		}
 	}
 	return to
+}
+
+// unsignalled reports whether no stage will send a signal any more in this epoch: then a
+// stage that takes some, and whose input has ended, may end as well. If not, the
+// stage looks again when others rest.
+func (s *stage) unsignalled() bool {
+	r := s.run
+	gives := func(o *stage) bool {
+		_, ok := o.node.Sink.(plan.Signaller)
+		return ok && !o.over()
+	}
+	if !slices.ContainsFunc(r.stages, gives) {
+		return true
+	}
+	s.listens.Store(true)
+	r.listening.Store(true)
+	for _, o := range r.stages {
+		if !o.over() && (o.node.Source != nil || !o.resting.Load() && !o.listens.Load()) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(r.edges, func(e *edge) bool { return !e.to.over() && e.to != s && e.standing().pending })
+}
+
+// over reports whether the stage does nothing more in this epoch.
+func (s *stage) over() bool {
+	return s.ended || supervise.StageState(s.state.Load()).Terminal()
 }

@@ -96,6 +96,7 @@ type stage struct {
 	resting   atomic.Bool   // the goroutine sleeps and its worker holds nothing
 	open      atomic.Int64  // inputs in open work
 	patient   atomic.Bool   // nothing is left to be done but what waits for a decision
+	listens   atomic.Bool   // nothing is left to be done but to take signals that others may send yet
 	doubts    atomic.Pointer[[]InDoubt]
 }
 
@@ -140,7 +141,16 @@ func (s *stage) loop() {
 		s.guard(s.once)
 	}
 	s.worker.leave()
+	s.mail.close()
+	for m, ok := s.mail.next(); ok; m, ok = s.mail.next() {
+		if m.kind == signalled {
+			m.signal.told(0, s.gone())
+		} else if m.kind == handed && m.hand.Told != nil {
+			m.hand.Told(0, s.gone())
+		}
+	}
 	s.cancel(nil)
+	s.run.rests(s)
 	for _, e := range s.inputs {
 		e.shut()
 	}
@@ -189,6 +199,7 @@ func (s *stage) failed(err error) {
 		return
 	case errors.Is(err, journal.ErrPoisoned), errors.Is(err, journal.ErrClosed):
 		event = supervise.LogPoisoned
+		s.silence()
 		s.run.tell(supervise.PipelineInput{Event: supervise.LogPoisoned, Err: err})
 	case errors.Is(err, context.Canceled) && s.ctx.Err() != nil:
 		return // the command to end is on its way
@@ -297,7 +308,7 @@ func (s *stage) sleep(due time.Time) {
 	}
 	if s.worker.idle() {
 		s.resting.Store(true)
-		s.run.rests()
+		s.run.rests(s)
 	}
 	select {
 	case <-s.mail.wake:
@@ -354,7 +365,7 @@ func (s *stage) perform(a supervise.Action, step *supervise.StageStep) error {
 		s.flushing = true
 	case supervise.StopWaiting:
 		if w, ok := s.worker.(*performer); ok {
-			w.stopping = true
+			w.stopWaiting()
 		}
 	case supervise.FinishOutput: // work asks the worker
 	case supervise.CancelWork:

@@ -78,13 +78,6 @@ func (t *task) last() *plan.Entry {
 	return &es[len(es)-1]
 }
 
-// heard reports whether t has an entry that came as the file id.
-func (t *task) heard(typ, id string) bool {
-	return id != "" && slices.ContainsFunc(t.notes, func(n note) bool {
-		return slices.ContainsFunc(n.entries, func(e plan.Entry) bool { return e.Type == typ && e.ID == id })
-	})
-}
-
 // add makes a task of an accepted input and puts it behind the others.
 func (w *performer) add(t *task) {
 	w.tasks[t.in.ID] = t
@@ -141,10 +134,10 @@ func (w *performer) sorted() []*task {
 // remember puts the open work into what a snapshot holds.
 func (w *performer) remember(at *recovery.Stage) error {
 	if w.at != nil { // the stage ends before it took it in
-		at.Open, at.NextOpen = w.at.Open, w.at.NextOpen
+		at.Open, at.NextOpen, at.Taken = w.at.Open, w.at.NextOpen, w.at.Taken
 		return nil
 	}
-	at.NextOpen = w.next
+	at.NextOpen, at.Taken = w.next, w.took.ids
 	for _, t := range w.sorted() {
 		o := recovery.Open{OpenWork: journal.OpenWork{
 			Op: journal.OpenAdd, ID: t.in.ID, Epoch: t.in.Input.Epoch, Journal: t.in.Input.Journal, Seq: t.in.Input.Seq, Data: t.in.Data,

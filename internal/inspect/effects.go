@@ -226,10 +226,7 @@ func (c *call) resolveHints(waits []history.Call, same map[event.Ref]int) error 
 	}
 	for i := range waits {
 		x := &waits[i]
-		options := "--done [--result JSON] | --not-done | --retry | --failed"
-		if x.State == history.CallParked {
-			options = "--continue | --retry | --failed"
-		}
+		options := strings.Join(flagsFor(x), " | ")
 		ref := x.Input.String()
 		if same[x.Input] > 1 {
 			ref = handle(x)

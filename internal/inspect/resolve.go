@@ -13,8 +13,23 @@ import (
 	"github.com/weirflow/weir/history"
 	"github.com/weirflow/weir/internal/inbox"
 	"github.com/weirflow/weir/internal/perform"
+	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/vfs"
 )
+
+// flagsFor are the flags by which a call that waits can be decided about. That it
+// is done can be said of a call only.
+func flagsFor(x *history.Call) (flags []string) {
+	for _, v := range plan.Verdicts(x.Parked) {
+		switch {
+		case v != plan.DecideDone:
+			flags = append(flags, "--"+strings.ReplaceAll(v, " ", "-"))
+		case x.Kind == history.KindCall:
+			flags = append(flags, "--done [--result JSON]")
+		}
+	}
+	return flags
+}
 
 // verdict is the word of the one flag that decides.
 func (c *call) verdict() (string, error) {
@@ -54,6 +69,9 @@ func resolve(c *call) error {
 		x, err := c.waiting(r)
 		if err != nil {
 			return err
+		}
+		if !slices.ContainsFunc(flagsFor(x), func(flag string) bool { return strings.HasPrefix(flag, "--"+strings.ReplaceAll(verdict, " ", "-")) }) {
+			return usagef("%s of %s is %s: decide with %s", x.Input, of(x.Stage, x.Step), x.Parked, strings.Join(flagsFor(x), ", "))
 		}
 		d := &inbox.Decision{Stage: x.Stage, Input: *x.InputID, Step: x.Step, Verdict: verdict, Reason: c.reason}
 		if c.result != "" {

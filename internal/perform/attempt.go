@@ -1,6 +1,7 @@
 package perform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,11 @@ import (
 	"github.com/weirflow/weir/internal/resilience"
 )
 
-var errTimeout = errors.New("no answer within the timeout")
+// Why an attempt is given up.
+var (
+	errTimeout = errors.New("no answer within the timeout")
+	errSilent  = errors.New("no sign of life within the heartbeat")
+)
 
 // errEnd says that the execution shall end.
 var errEnd = errors.New("the execution shall end")
@@ -33,7 +38,7 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 				return nil, nil, errEnd
 			}
 			o := c.entry(plan.EntryOutcome)
-			o.Outcome, o.Kind, o.Reason, o.Attempt = plan.OutcomeRejected, event.KindRejected, reasonOf(err), c.k.tried
+			o.Outcome, o.Kind, o.Reason, o.Attempt = plan.OutcomeRejected, event.KindRejected, ReasonOf(err), c.k.tried
 			o.RetryAfter = resilience.After(err, o.At)
 			return o, err, nil
 		}
@@ -55,6 +60,7 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 		return nil, nil, errEnd
 	}
 	start := c.x.Now()
+	c.alive = start
 	res, err := c.reach(ctx, plan.Call{Key: c.key, Attempt: n})
 	now := c.x.Now()
 	took := now.Sub(start)
@@ -70,7 +76,7 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 		c.done(o, res)
 		return o, nil, nil
 	}
-	o.Reason = reasonOf(err)
+	o.Reason = ReasonOf(err)
 	if known != nil {
 		o.Outcome, o.Final, o.RetryAfter = plan.OutcomeNotDone, known.Final, known.After
 		o.Kind = kindOf(err, event.KindRemote)
@@ -80,7 +86,7 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 		return o, err, nil
 	}
 	o.Outcome, o.Kind = plan.OutcomeUnknown, kindOf(err, event.KindRemote)
-	if errors.Is(err, errTimeout) {
+	if errors.Is(err, errTimeout) || errors.Is(err, errSilent) {
 		o.Kind = event.KindTimeout
 	}
 	return o, err, nil
@@ -91,6 +97,9 @@ func (c *caller) done(o *plan.Entry, res any) {
 	c.known = false
 	data, err := c.e.AppendRes(nil, res)
 	if err == nil {
+		err = fits("result", data)
+	}
+	if err == nil {
 		o.Outcome, o.Result, o.Final = plan.OutcomeDone, data, true
 		if c.e.Decoded != nil {
 			c.res, c.known = c.e.Decoded(res)
@@ -98,22 +107,30 @@ func (c *caller) done(o *plan.Entry, res any) {
 		return
 	}
 	o.Outcome, o.Kind = plan.OutcomeUnknown, event.KindOf(err)
-	o.Reason = reasonOf(fmt.Errorf("it happened, and its result cannot be recorded: %w", err))
+	o.Reason = ReasonOf(fmt.Errorf("it happened, and its result cannot be recorded: %w", err))
 	o.Final = c.e.Safety != plan.AtMostOnce // which is left to a person
 }
 
-// wait returns at a time, at once if it has passed.
+// fits refuses what is too long to be recorded.
+func fits(what string, data []byte) error {
+	if len(data) <= plan.MaxValue {
+		return nil
+	}
+	return event.Mark(event.KindTooLarge, fmt.Errorf("the %s is %d bytes long, the limit is %d", what, len(data), plan.MaxValue))
+}
+
+// wait returns at a time, at once if it has passed. A stop does not wait for it.
 func (c *caller) wait(at time.Time) error {
-	ctx := c.x.Context()
 	if d := at.Sub(c.x.Now()); !at.IsZero() && d > 0 {
 		t := time.NewTimer(d)
 		defer t.Stop()
 		select {
 		case <-t.C:
-		case <-ctx.Done():
+		case <-c.x.Waiting().Done():
+			return errEnd
 		}
 	}
-	if ctx.Err() != nil {
+	if c.x.Context().Err() != nil {
 		return errEnd
 	}
 	return nil
@@ -125,28 +142,40 @@ type ended struct {
 	err error
 }
 
-// reach calls the service, under the timeout and the hedge.
+// reach calls the service, under the timeout, the heartbeat and the hedge.
 func (c *caller) reach(ctx context.Context, id plan.Call) (any, error) {
-	timeout, hedge := c.g.Guards.Timeout, c.g.Guards.Hedge
-	if timeout <= 0 && hedge == nil {
+	g := &c.g.Guards
+	if g.Timeout <= 0 && g.Alive <= 0 && g.Hedge == nil {
 		e := c.do(ctx, id)
 		return e.res, e.err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var more, late, silent <-chan time.Time
 	most := 1
-	var more <-chan time.Time
-	if hedge != nil {
-		most = max(hedge.Max, 1)
-		t := time.NewTicker(max(hedge.After, 1))
+	if g.Hedge != nil {
+		most = max(g.Hedge.Max, 1)
+		t := time.NewTicker(max(g.Hedge.After, 1))
 		defer t.Stop()
 		more = t.C
 	}
-	var late <-chan time.Time
-	if timeout > 0 {
-		t := time.NewTimer(timeout)
+	if g.Timeout > 0 {
+		t := time.NewTimer(g.Timeout)
 		defer t.Stop()
 		late = t.C
+	}
+	beats := make(chan struct{}, 1) // a sign of life; calls send without waiting
+	hush := &time.Timer{}
+	if g.Alive > 0 {
+		hush = time.NewTimer(g.Alive)
+		defer hush.Stop()
+		silent = hush.C
+		ctx = plan.WithBeat(ctx, func() {
+			select {
+			case beats <- struct{}{}:
+			default:
+			}
+		})
 	}
 	back := make(chan ended, most) // nobody blocks who comes too late
 	begin := func(leave func()) {
@@ -160,32 +189,48 @@ func (c *caller) reach(ctx context.Context, id plan.Call) (any, error) {
 	}
 	begin(func() {})
 	under := 1
-	var last ended
-	for over := false; ; {
+	var unclear error // of a call that may have happened
+	var over error    // why the attempt is given up
+	giveUp := func(why error) {
+		over = why
+		cancel()
+		more, silent, late = nil, nil, time.After(grace)
+	}
+	for {
 		select {
-		case last = <-back:
+		case last := <-back:
 			under--
-			if last.err == nil || under == 0 {
-				if over && last.err != nil && ctx.Err() != nil {
-					last.err = fmt.Errorf("%w of %v: %w", errTimeout, timeout, last.err)
+			if known := (*plan.RefusedError)(nil); last.err != nil && !errors.As(last.err, &known) {
+				unclear = cmp.Or(unclear, last.err)
+			}
+			if last.err == nil {
+				return last.res, nil
+			}
+			if under == 0 {
+				err := cmp.Or(unclear, last.err) // what one says of itself does not hold for the others
+				if over != nil {
+					err = fmt.Errorf("%w: %w", over, err)
 				}
-				return last.res, last.err
+				return nil, err
 			}
 		case <-more:
-			if under == most || over {
+			if under == most {
 				continue
 			}
 			if leave, ok := c.spare(); ok {
 				begin(leave)
 				under++
 			}
+		case <-beats:
+			c.alive = c.x.Now()
+			hush.Reset(g.Alive)
+		case <-silent:
+			giveUp(fmt.Errorf("%w of %v", errSilent, g.Alive))
 		case <-late:
-			if over { // and it does not return: whatever it does now is not known
-				return nil, fmt.Errorf("%w of %v, and the call does not return although its context is cancelled", errTimeout, timeout)
+			if over != nil { // and it does not return: whatever it does now is not known
+				return nil, fmt.Errorf("%w, and the call does not return although its context is cancelled", over)
 			}
-			over = true
-			cancel()
-			late = time.After(grace)
+			giveUp(fmt.Errorf("%w of %v", errTimeout, g.Timeout))
 		}
 	}
 }
@@ -224,8 +269,8 @@ func kindOf(err error, otherwise event.Kind) event.Kind {
 	return otherwise
 }
 
-// reasonOf is an error's text, not too long to be recorded with every attempt.
-func reasonOf(err error) string {
+// ReasonOf is an error's text, not too long to be recorded with every attempt.
+func ReasonOf(err error) string {
 	const most = 2 << 10
 	s := err.Error()
 	if len(s) > most {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
@@ -44,6 +45,7 @@ type Answer struct {
 	State    State
 	Out      any
 	Failure  *plan.Failure
+	Parked   string // what for: plan.ParkedInDoubt and the others
 	Happened Happened
 	Attempts int // that were made, as far as is on record
 	Entries  []plan.Entry
@@ -65,6 +67,9 @@ const (
 // call has come to its end, is parked, or the execution must end.
 func Do(x plan.Execution, g Guarded, step string, in any, history []plan.Entry) Answer {
 	c := &caller{x: x, g: g, e: g.Effect, step: step, in: in, k: fold(step, history)}
+	if g.Guards.Alive > 0 {
+		c.alive = x.Now()
+	}
 	c.k.doubt = c.k.doubt || x.Input().Resumed && g.Effect.Safety == plan.Idempotent // of which nothing is on record
 	a, err := c.run()
 	if err != nil {
@@ -72,6 +77,21 @@ func Do(x plan.Execution, g Guarded, step string, in any, history []plan.Entry) 
 	}
 	a.Attempts = c.k.tried
 	return a
+}
+
+// Abandoned returns how a call ends whose input cannot be read, and which a person
+// gave up; nil if nobody did.
+func Abandoned(x plan.Execution) *Answer {
+	c := &caller{x: x, e: &plan.Effect{}, k: fold("", x.History())}
+	if d := c.k.decided; d == nil || d.Outcome != DecideFailed {
+		return nil
+	}
+	if asked := c.k.asked; asked != nil {
+		c.e.Name, c.e.Version, c.key, c.hash = asked.Effect, asked.Version, asked.Key, asked.Hash
+	}
+	a := c.giveUp(nil, nil)
+	a.Attempts = c.k.tried
+	return &a
 }
 
 // A caller brings one logical call to its end.
@@ -91,6 +111,7 @@ type caller struct {
 	res   any  // of the latest call that was answered, as decoding it gives it
 	known bool // res is there
 
+	alive   time.Time    // the last sign of life of an attempt; of one of another process, when this one began
 	unclear error        // why asking did not help
 	running atomic.Int32 // calls that have not returned
 }
@@ -109,7 +130,7 @@ func (c *caller) run() (Answer, error) {
 		case take:
 			return c.take(), nil
 		case park:
-			return c.parked(c.doubt()), nil
+			return c.parked(plan.ParkedInDoubt, c.doubt()), nil
 		case giveUp:
 			return c.giveUp(nil, nil), nil
 		case ask:
@@ -165,6 +186,9 @@ func (c *caller) entryAt(typ string, at time.Time) *plan.Entry {
 // one that follows from the input. It reports with ended that the answer ends the
 // call.
 func (c *caller) prepare() (a Answer, ended bool, err error) {
+	if c.k.parked == plan.ParkedCrash && c.decidedUpon() {
+		return Answer{}, false, nil // without a look at what the process died of
+	}
 	req, data, fault := c.request()
 	c.req, c.data = req, data
 	if fault == nil {
@@ -187,11 +211,11 @@ func (c *caller) prepare() (a Answer, ended bool, err error) {
 		return Answer{}, false, nil // nothing is sent
 	case asked != nil:
 		recorded := []byte(asked.Request)
-		if len(recorded) == 0 {
-			recorded = c.x.Input().Data
+		if in := c.x.Input().Data; len(recorded) == 0 && asked.Hash == hashOf(in) {
+			recorded = in
 		}
 		if c.req, err = c.e.DecodeReq(recorded); err != nil {
-			return c.parked(fmt.Errorf("diverged: the recorded request cannot be read by this code: %w", err)), true, nil
+			return c.parked(plan.ParkedUnreadable, fmt.Errorf("the recorded request cannot be read by this code: %w", err)), true, nil
 		}
 		c.data, c.hash, c.key = recorded, asked.Hash, asked.Key
 		return Answer{}, false, nil
@@ -202,14 +226,14 @@ func (c *caller) prepare() (a Answer, ended bool, err error) {
 		return Answer{}, false, nil
 	}
 	o := c.entry(plan.EntryOutcome)
-	o.Outcome, o.Final, o.Kind, o.Reason = plan.OutcomeNotDone, true, kindOf(fault, event.KindValidation), reasonOf(fault)
+	o.Outcome, o.Final, o.Kind, o.Reason = plan.OutcomeNotDone, true, kindOf(fault, event.KindValidation), ReasonOf(fault)
 	a, ended = c.ends(o, fault)
 	return a, ended, nil
 }
 
 // asks tells what the code asks for. The key is told where one is on record.
 func (c *caller) asks(recorded bool, fault error) error {
-	e := plan.Entry{Type: plan.EntryIntent, Step: c.step, Effect: c.e.Name, Version: c.e.Version, Hash: c.hash}
+	e := c.entry(plan.EntryIntent)
 	if fault == nil {
 		e.Request = c.data
 		if recorded {
@@ -217,9 +241,9 @@ func (c *caller) asks(recorded bool, fault error) error {
 		}
 	}
 	if fault != nil {
-		e.Kind, e.Reason = kindOf(fault, event.KindValidation), reasonOf(fault)
+		e.Kind, e.Reason = kindOf(fault, event.KindValidation), ReasonOf(fault)
 	}
-	return c.x.Asked(e)
+	return c.x.Asked(*e)
 }
 
 // another answers for a call that is on record as one of another effect: this one
@@ -230,10 +254,10 @@ func (c *caller) another(err error) Answer {
 		return c.take()
 	case d != nil && d.Outcome == DecideFailed:
 		o := c.entry(plan.EntryOutcome)
-		o.Outcome, o.Final, o.Kind, o.By, o.ID, o.Reason = plan.OutcomeNotDone, true, event.KindUnknown, d.By, d.ID, reasonOf(err)
+		o.Outcome, o.Final, o.Kind, o.By, o.ID, o.Reason = plan.OutcomeNotDone, true, event.KindUnknown, d.By, d.ID, ReasonOf(err)
 		return c.answer(o, []plan.Entry{*o})
 	default:
-		return c.parked(err)
+		return c.parked(plan.ParkedDiverged, err)
 	}
 }
 
@@ -259,7 +283,9 @@ func (c *caller) request() (req any, data []byte, err error) {
 	if req, err = c.e.Request(c.in); err != nil {
 		return nil, nil, fmt.Errorf("make the request: %w", err)
 	}
-	data, err = c.e.AppendReq(nil, req)
+	if data, err = c.e.AppendReq(nil, req); err == nil && !bytes.Equal(data, c.x.Input().Data) {
+		err = fits("request", data)
+	}
 	return req, data, err
 }
 
@@ -269,11 +295,19 @@ func (c *caller) callKey() (key string, err error) {
 	if c.e.Key == nil {
 		return Key(c.x.Input(), c.step), nil
 	}
-	if key = c.e.Key(c.req); key == "" {
+	switch key = c.e.Key(c.req); {
+	case key == "":
 		return "", errors.New("the call's key is empty")
+	case len(key) > maxKey:
+		return "", fmt.Errorf("the call's key is %d bytes long, the limit is %d", len(key), maxKey)
+	case !utf8.ValidString(key):
+		return "", fmt.Errorf("the call's key is not UTF-8: %q", key)
 	}
 	return key, nil
 }
+
+// maxKey is how long the key of a call may be, in bytes.
+const maxKey = 4 << 10
 
 // noteDrift records, once, that what the code would send is not what it sent.
 func (c *caller) noteDrift(seen *plan.Entry, fault error) error {
@@ -286,7 +320,7 @@ func (c *caller) noteDrift(seen *plan.Entry, fault error) error {
 	}
 	d := c.entry(plan.EntryDrift)
 	if fault != nil {
-		d.Reason = reasonOf(fault)
+		d.Reason = ReasonOf(fault)
 	}
 	return c.record(*d)
 }

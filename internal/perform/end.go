@@ -1,6 +1,7 @@
 package perform
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -40,7 +41,7 @@ func (c *caller) giveUp(o *plan.Entry, cause error) Answer {
 	}
 	if c.e.Else != nil && (o.Outcome != plan.OutcomeUnknown || c.e.Safety == plan.Idempotent) {
 		if cause == nil {
-			cause = errorOf(o)
+			cause = ErrorOf(o)
 		}
 		fallback, err := c.fallback(cause)
 		if err == nil {
@@ -48,7 +49,7 @@ func (c *caller) giveUp(o *plan.Entry, cause error) Answer {
 			entries = append(entries, *o, *fallback)
 			return c.answer(fallback, entries)
 		}
-		o.Reason = reasonOf(errors.Join(errors.New(o.Reason), err))
+		o.Reason = ReasonOf(errors.Join(errors.New(o.Reason), err))
 	}
 	return c.answer(o, append(entries, *o))
 }
@@ -58,7 +59,7 @@ func (c *caller) sum() *plan.Entry {
 	o := c.entry(plan.EntryOutcome)
 	o.Outcome, o.Final, o.Attempt, o.By = plan.OutcomeNotDone, true, c.k.tried, byPolicy
 	o.Kind, o.Reason = event.KindUnknown, "it was cut off"
-	if l := c.k.last; l != nil {
+	if l := c.k.last; l != nil && l.Outcome != plan.OutcomeFallback {
 		o.Outcome = l.Outcome
 	}
 	if w := c.k.why; w != nil {
@@ -70,7 +71,10 @@ func (c *caller) sum() *plan.Entry {
 			o.Reason = d.Reason
 		}
 	}
-	if c.k.doubt {
+	switch {
+	case o.Outcome == plan.OutcomeDone: // and what it answered is given up
+		o.Kind = event.KindDecode
+	case c.k.doubt:
 		o.Outcome = plan.OutcomeUnknown
 	}
 	return o
@@ -84,7 +88,10 @@ func (c *caller) fallback(cause error) (_ *plan.Entry, err error) {
 		return nil, fmt.Errorf("the fallback: %w", err)
 	}
 	f := c.entry(plan.EntryOutcome)
-	if f.Result, err = c.e.AppendOut(nil, out); err != nil {
+	if f.Result, err = c.e.AppendOut(nil, out); err == nil {
+		err = fits("answer", f.Result)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the fallback's answer: %w", err)
 	}
 	f.Outcome, f.Final, f.Attempt, f.By = plan.OutcomeFallback, true, c.k.tried, byFallback
@@ -99,12 +106,12 @@ func (c *caller) take() Answer {
 	if len(d.Result) == 0 { // none was given: the zero result
 		data, err := c.e.AppendRes(nil, nil)
 		if err != nil {
-			return c.parked(fmt.Errorf("decided as done without a result, and one is needed: %w", err))
+			return c.parked(c.parkedFor(), fmt.Errorf("decided as done without a result, and one is needed: %w", err))
 		}
 		o.Result = data
 	}
 	if _, err := c.e.DecodeRes(o.Result); err != nil {
-		return c.parked(fmt.Errorf("the result in the decision is not one of effect %s: %w", c.e.Name, err))
+		return c.parked(c.parkedFor(), fmt.Errorf("the result in the decision is not one of effect %s: %w", c.e.Name, err))
 	}
 	return c.answer(o, []plan.Entry{*o})
 }
@@ -115,12 +122,16 @@ func (c *caller) answer(o *plan.Entry, entries []plan.Entry) Answer {
 	a := Answer{State: Answered, Entries: entries}
 	switch o.Outcome {
 	case plan.OutcomeDone:
+		if o.Kind != "" { // it could not be read, and a person gave it up
+			a.State, a.Happened, a.Failure = Failed, Yes, &plan.Failure{Kind: o.Kind, Err: ErrorOf(o)}
+			return a
+		}
 		res, err := c.res, error(nil)
 		if !c.known {
 			res, err = c.e.DecodeRes(o.Result)
 		}
 		if err != nil {
-			return c.parked(fmt.Errorf("diverged: the recorded result cannot be read by this code: %w", err))
+			return c.parked(plan.ParkedUnreadable, fmt.Errorf("the recorded result cannot be read by this code: %w", err))
 		}
 		if a.Out, err = c.convert(res); err != nil {
 			a.State, a.Happened = Failed, Yes
@@ -128,16 +139,16 @@ func (c *caller) answer(o *plan.Entry, entries []plan.Entry) Answer {
 		}
 	case plan.OutcomeFallback:
 		if c.e.DecodeOut == nil {
-			return c.parked(fmt.Errorf("diverged: a fallback is on record, and effect %s has none in the code", c.e.Name))
+			return c.parked(plan.ParkedDiverged, fmt.Errorf("diverged: a fallback is on record, and effect %s has none in the code", c.e.Name))
 		}
 		out, err := c.e.DecodeOut(o.Result)
 		if err != nil {
-			return c.parked(fmt.Errorf("diverged: the recorded fallback cannot be read by this code: %w", err))
+			return c.parked(plan.ParkedUnreadable, fmt.Errorf("the recorded fallback cannot be read by this code: %w", err))
 		}
 		a.Out = out
 	default:
 		a.State = Failed
-		a.Failure = &plan.Failure{Kind: o.Kind, Err: errorOf(o)}
+		a.Failure = &plan.Failure{Kind: o.Kind, Err: ErrorOf(o)}
 		if o.Outcome == plan.OutcomeUnknown {
 			a.Happened = Maybe
 		}
@@ -151,8 +162,8 @@ func (c *caller) convert(res any) (out any, err error) {
 	return c.e.Answer(c.in, res)
 }
 
-// errorOf is the error that an outcome tells of.
-func errorOf(o *plan.Entry) error {
+// ErrorOf is the error that an entry tells of.
+func ErrorOf(o *plan.Entry) error {
 	kind := o.Kind
 	if kind == "" {
 		kind = event.KindUnknown
@@ -170,9 +181,12 @@ func (e *recordedError) Error() string         { return e.text }
 func (e *recordedError) ErrorKind() event.Kind { return e.kind }
 
 // parked leaves the call to a person.
-func (c *caller) parked(err error) Answer {
-	return Answer{State: Parked, Failure: &plan.Failure{Kind: event.KindUnknown, Err: err}}
+func (c *caller) parked(what string, err error) Answer {
+	return Answer{State: Parked, Parked: what, Failure: &plan.Failure{Kind: event.KindUnknown, Err: err}}
 }
+
+// parkedFor is what the call was parked for before.
+func (c *caller) parkedFor() string { return cmp.Or(c.k.parked, plan.ParkedInDoubt) }
 
 // doubt says what is not known.
 func (c *caller) doubt() error {

@@ -6,13 +6,13 @@ import (
 	"github.com/weirflow/weir/internal/plan"
 )
 
-// What a decision about a parked input says, in [plan.Entry].Outcome.
+// What a decision about a parked input says; see package plan.
 const (
-	DecideDone     = plan.OutcomeDone    // it happened; Result is the service's answer
-	DecideNotDone  = plan.OutcomeNotDone // it did not happen, and cannot any more: it is called again
-	DecideRetry    = "retry"             // call again, whatever happened
-	DecideFailed   = "failed"            // give it up; what is unknown stays so
-	DecideContinue = "continue"          // where code and record diverge, go on as the code says
+	DecideDone     = plan.DecideDone
+	DecideNotDone  = plan.DecideNotDone
+	DecideRetry    = plan.DecideRetry
+	DecideFailed   = plan.DecideFailed
+	DecideContinue = plan.DecideContinue
 )
 
 // known is what the record says about one logical call.
@@ -27,6 +27,7 @@ type known struct {
 	last    *plan.Entry // the last outcome
 	why     *plan.Entry // the last outcome that has a reason
 	final   *plan.Entry
+	parked  string      // what for, the last time
 	decided *plan.Entry // a decision that nothing followed
 	drift   *plan.Entry // the last that was noted
 }
@@ -56,16 +57,29 @@ func (k *known) add(e *plan.Entry) {
 		k.tried = max(k.tried, e.Attempt)
 	case plan.EntryOutcome:
 		k.outcome(e)
+	case plan.EntryParked:
+		k.parked = e.Outcome
 	case plan.EntryDecision:
-		if e.Outcome == DecideContinue {
-			*k = known{tried: k.tried}
-			return
-		}
-		k.doubt = (k.doubt || k.open || k.unknown()) && e.Outcome != DecideNotDone
-		k.decided, k.open, k.ended, k.began = e, false, 0, time.Time{}
+		k.decide(e)
 	case plan.EntryDrift:
 		k.drift = e
 	}
+}
+
+// decide takes in what a person decided. What cannot be decided about a call that
+// is parked for what it is has it executed again, as the record says.
+func (k *known) decide(e *plan.Entry) {
+	switch {
+	case e.Outcome == DecideDone, e.Outcome == DecideFailed:
+		k.final = nil // which could not be read
+	case k.parked == plan.ParkedDiverged && e.Outcome == DecideContinue:
+		*k = known{tried: k.tried}
+		return
+	case e.Outcome == DecideContinue, k.parked != "" && k.parked != plan.ParkedInDoubt:
+		return
+	}
+	k.doubt = (k.doubt || k.open || k.unknown()) && e.Outcome != DecideNotDone
+	k.decided, k.open, k.ended, k.began = e, false, 0, time.Time{}
 }
 
 func (k *known) outcome(e *plan.Entry) {

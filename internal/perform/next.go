@@ -83,6 +83,8 @@ func settled(g *plan.Guards, began time.Time) time.Time {
 		return began.Add(g.Settle)
 	case g.Timeout > 0:
 		return began.Add(2 * g.Timeout)
+	case g.Alive > 0:
+		return began.Add(2 * g.Alive)
 	default:
 		return began.Add(unsettled)
 	}

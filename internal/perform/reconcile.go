@@ -18,6 +18,9 @@ func (c *caller) ask() (*plan.Entry, error) {
 	if began.IsZero() && c.k.last != nil {
 		began = c.k.last.At.Add(-c.k.last.Took)
 	}
+	if c.g.Guards.Alive > 0 && c.alive.After(began) { // it may have gone on for long
+		began = c.alive
+	}
 	settles := settled(&c.g.Guards, began)
 	by := byReconcile
 	if _, again := retry(&c.k, c.g.Guards.Retry); again && c.e.Safety == plan.Transactional {

@@ -53,6 +53,7 @@ func TestDecisions(t *testing.T) {
 		{plan.Entry{Outcome: perform.DecideNotDone}, perform.Answered, receipt{"for "}, "", 1},
 		{plan.Entry{Outcome: perform.DecideRetry}, perform.Answered, receipt{"for "}, "", 1},
 		{plan.Entry{Outcome: perform.DecideFailed, Reason: "too old"}, perform.Failed, nil, perform.Maybe, 0},
+		{plan.Entry{Outcome: perform.DecideContinue}, perform.Parked, nil, "", 0}, // it is for what has diverged
 		{plan.Entry{Outcome: "nonsense"}, perform.Parked, nil, "", 0},
 	} {
 		w := inDoubt(t)
@@ -204,18 +205,23 @@ func TestAdaptFails(t *testing.T) {
 // it may be.
 func TestAnyHistory(outer *testing.T) {
 	types := []string{plan.EntryIntent, plan.EntryAttempt, plan.EntryOutcome, plan.EntryDecision, plan.EntryDrift, plan.EntryParked, "weir.other.v1"}
+	parked := []string{plan.ParkedInDoubt, plan.ParkedUnreadable, plan.ParkedCrash}
 	outcomes := []string{plan.OutcomeDone, plan.OutcomeNotDone, plan.OutcomeUnknown, plan.OutcomeRejected, plan.OutcomeFallback, perform.DecideRetry, perform.DecideFailed, perform.DecideContinue, ""}
 	rapid.Check(outer, func(t *rapid.T) {
 		w := &world{safety: rapid.SampledFrom(classes).Draw(t, "class"), keys: map[string]int{}, nobody: true}
 		n := rapid.IntRange(0, 6).Draw(t, "entries")
 		for range n {
-			w.durable = append(w.durable, plan.Entry{
+			e := plan.Entry{
 				Type: rapid.SampledFrom(types).Draw(t, "type"), Step: rapid.SampledFrom([]string{"pay", "", "other"}).Draw(t, "step"),
 				Effect: rapid.SampledFrom([]string{"charge", "other", ""}).Draw(t, "effect"), Attempt: rapid.IntRange(-1, 3).Draw(t, "attempt"),
 				Outcome: rapid.SampledFrom(outcomes).Draw(t, "outcome"), Final: rapid.Bool().Draw(t, "final"),
 				Result:  rapid.SampledFrom([]plan.Payload{nil, []byte(`{"Text":"x"}`), []byte(`no`)}).Draw(t, "result"),
 				Request: rapid.SampledFrom([]plan.Payload{nil, []byte(`{"ID":"x"}`), []byte(`no`)}).Draw(t, "request"),
-			})
+			}
+			if e.Type == plan.EntryParked {
+				e.Outcome = rapid.SampledFrom(parked).Draw(t, "parked")
+			}
+			w.durable = append(w.durable, e)
 		}
 		before := append([]plan.Entry(nil), w.durable...)
 		synctest.Test(outer, func(*testing.T) { w.run() })
@@ -224,7 +230,7 @@ func TestAnyHistory(outer *testing.T) {
 			if e.Step == "pay" && e.Type == plan.EntryAttempt {
 				last = "open"
 			}
-			if e.Step == "pay" && (e.Type == plan.EntryOutcome || e.Type == plan.EntryDecision) {
+			if e.Step == "pay" && (e.Type == plan.EntryOutcome || e.Type == plan.EntryDecision && e.Outcome != perform.DecideContinue) {
 				last = e.Outcome
 			}
 		}

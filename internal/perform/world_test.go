@@ -120,6 +120,7 @@ func (p *process) step() bool {
 var errDead = errors.New("the process is dead")
 
 func (p *process) Context() context.Context { return p.ctx }
+func (p *process) Waiting() context.Context { return p.ctx }
 func (p *process) History() []plan.Entry    { return p.began }
 func (p *process) Now() time.Time           { return time.Now() }
 func (p *process) Asked(plan.Entry) error   { return nil }

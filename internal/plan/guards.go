@@ -14,8 +14,9 @@ type Guards struct {
 	Bulkhead *Bulkhead // effects
 	Rate     *Rate
 	Timeout  time.Duration // effects: of one attempt; zero means none
+	Alive    time.Duration // effects: of an attempt without a sign of life; zero means none
 	Hedge    *Hedge        // effects that are Idempotent
-	Settle   time.Duration // effects: how long after an attempt "not done" is not believed; zero means twice Timeout, or a minute
+	Settle   time.Duration // effects: how long after an attempt "not done" is not believed; zero means twice Timeout, or twice Alive, or a minute
 }
 
 // Describe returns the policies for people, the outermost first.
@@ -35,6 +36,9 @@ func (g *Guards) Describe() []string {
 	}
 	if g.Timeout > 0 {
 		all = append(all, fmt.Sprintf("timeout(%v)", g.Timeout))
+	}
+	if g.Alive > 0 {
+		all = append(all, fmt.Sprintf("heartbeat(%v)", g.Alive))
 	}
 	if g.Hedge != nil {
 		all = append(all, g.Hedge.String())

@@ -19,7 +19,9 @@ type Performer interface {
 	// Stage's goroutine.
 	Accept(b *Batch, i int, in *Accepted) *Failure
 
-	// Key returns the key of what Accept returned; for recovery. Stage's goroutine.
+	// Key returns the key of what Accept returned; for recovery. Data that the code
+	// cannot read any more is an [UnreadableError]: the execution of it will say so.
+	// Stage's goroutine.
 	Key(data []byte) (string, error)
 
 	// Execute acts. It runs in a goroutine of its own, and again from the
@@ -35,6 +37,14 @@ type Performer interface {
 	// their declaration.
 	Effects() []*Effect
 }
+
+// An UnreadableError says that the code cannot read what an earlier process accepted.
+type UnreadableError struct{ Err error }
+
+func (e *UnreadableError) Error() string {
+	return "what an earlier process accepted cannot be read by this code: " + e.Err.Error()
+}
+func (e *UnreadableError) Unwrap() error { return e.Err }
 
 // A Restorer is a Performer that goes on from what its earlier executions were
 // like, such as how often a service failed of late. Restore is called once,
@@ -82,6 +92,10 @@ func (a *Accepted) KeyText() string { return strings.TrimPrefix(a.Key, EmptyKey)
 type Execution interface {
 	// Context ends when the stage is told to end at once.
 	Context() context.Context
+
+	// Waiting ends with Context, and when a stop waits only for what is under way: who
+	// waits for a time before doing something more shall end.
+	Waiting() context.Context
 	Input() *Accepted
 
 	// History is what was recorded about the input before this execution.
@@ -120,9 +134,9 @@ type Result struct {
 	Entries []Entry
 	Emit    func()
 
-	// Emissions and Closing are the parts of Emit in an execution that may emit
-	// before its end: one by one what nothing on record accounts for, and what its
-	// end brings, nil if nothing. An execution that did not come to its end has
+	// Emissions and Closing tell of an execution that may emit before its end: one by
+	// one all that it emitted, with what left with steps on record, and what its end
+	// brings, nil if nothing. An execution that did not come to its end has
 	// Emissions, too. They are for those who execute again to compare.
 	Emissions []func()
 	Closing   func()
@@ -169,7 +183,7 @@ type Entry struct {
 	Attempt    int           `json:"attempt,omitempty"`    // from 1
 	Request    Payload       `json:"request,omitempty"`    // intent: what is sent
 	Hash       string        `json:"hash,omitempty"`       // of the request, hex SHA-256
-	Outcome    string        `json:"outcome,omitempty"`    // Done, NotDone, Unknown, Rejected, Fallback
+	Outcome    string        `json:"outcome,omitempty"`    // Done, NotDone, Unknown, Rejected, Fallback; decision: the verdict; parked: what for
 	Result     Payload       `json:"result,omitempty"`     // Done and Fallback, captures, signals
 	Kind       event.Kind    `json:"kind,omitempty"`       // of a failure
 	Reason     string        `json:"reason,omitempty"`     // of a failure, for people
@@ -188,8 +202,8 @@ const (
 	EntryAttempt   = "weir.attempt.v1"   // an attempt is about to be made
 	EntryOutcome   = "weir.outcome.v1"   // what became of an attempt, or of the call if Final
 	EntryDecision  = "weir.decision.v1"  // what a person said about a parked input
-	EntryParked    = "weir.parked.v1"    // the input was put aside: Reason says why
-	EntryCapture   = "weir.capture.v1"   // a captured value
+	EntryParked    = "weir.parked.v1"    // the input was put aside: Outcome says what for, Reason why
+	EntryCapture   = "weir.capture.v1"   // a captured value, or with a Kind the error of a capture that something followed from
 	EntryWaiting   = "weir.waiting.v1"   // a step waits until At, or for a signal (Effect is its name)
 	EntryWoken     = "weir.woken.v1"     // the time came, or the signal (Result is its payload)
 	EntrySignal    = "weir.signal.v1"    // a signal came (Effect is its name): it waits for somebody who awaits it
@@ -206,6 +220,41 @@ const (
 	OutcomeRejected = "rejected" // by a policy, before it left: known not to have happened
 	OutcomeFallback = "fallback" // OrElse answered
 )
+
+// What an input is parked for, in Entry.Outcome.
+const (
+	ParkedInDoubt    = "in doubt"   // it is not known whether a call happened
+	ParkedDiverged   = "diverged"   // code and record do not fit
+	ParkedUnreadable = "unreadable" // what is on record cannot be read by the code
+	ParkedCrash      = "crash"      // the process died whenever it was executed
+)
+
+// What a decision about a parked input says, in Entry.Outcome.
+const (
+	DecideDone     = OutcomeDone    // it happened; Result is the service's answer
+	DecideNotDone  = OutcomeNotDone // it did not happen, and cannot any more: it is called again
+	DecideRetry    = "retry"        // in doubt: call again, whatever happened; else: execute again
+	DecideFailed   = "failed"       // give it up; what is unknown stays so
+	DecideContinue = "continue"     // where code and record diverge, go on as the code says
+)
+
+// Verdicts returns what can be decided about an input that is parked for that.
+func Verdicts(parked string) []string {
+	switch parked {
+	case ParkedDiverged:
+		return []string{DecideContinue, DecideRetry, DecideDone, DecideFailed}
+	case ParkedUnreadable:
+		return []string{DecideRetry, DecideDone, DecideFailed}
+	case ParkedCrash:
+		return []string{DecideRetry, DecideDone, DecideFailed}
+	default:
+		return []string{DecideDone, DecideNotDone, DecideRetry, DecideFailed}
+	}
+}
+
+// MaxValue is how long a request, a result, a captured value or the payload of a
+// signal may be, encoded, in bytes: it is recorded twice in one transition.
+const MaxValue = 16 << 20
 
 // A Safety says what repeating an effect means.
 type Safety string

@@ -2,8 +2,8 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // A Signal is something from outside that executions await by name and key.
@@ -16,24 +16,40 @@ type Signal struct {
 	From    Origin // the record that it was made of, in an order that never changes; zero if it was made of none
 }
 
+// maxSignalKey is how long the key of a signal may be, in bytes.
+const maxSignalKey = 4 << 10
+
+// SignalKey says why there is no signal with that key.
+func SignalKey(key string) error {
+	switch {
+	case len(key) > maxSignalKey:
+		return fmt.Errorf("a signal's key has %d bytes, the limit is %d", len(key), maxSignalKey)
+	case !utf8.ValidString(key):
+		return fmt.Errorf("a signal's key is not UTF-8: %q", key)
+	}
+	return nil
+}
+
 // Address is where the signals of a name and key are kept. Names hold no space.
 func (s *Signal) Address() string { return s.Name + " " + s.Key }
 
-// Kept are the signals of one address that nobody awaited yet, the oldest first.
-// At the address of a journal it is how far signals were made of its records.
+// Kept is a row of a [SignalTable]: a signal that nobody was given yet, or how far
+// signals were made of a journal's records.
 type Kept struct {
-	Signals []KeptSignal `json:"signals,omitempty"`
-	Seq     uint64       `json:"seq,omitempty"`
-}
-
-// A KeptSignal is one of them.
-type KeptSignal struct {
-	ID      string    `json:"id"`
-	At      time.Time `json:"at"`
+	Name    string    `json:"name,omitempty"`
+	Key     string    `json:"key,omitempty"`
+	ID      string    `json:"id,omitempty"`
+	At      time.Time `json:"at,omitzero"`
 	Payload []byte    `json:"payload,omitempty"`
+
+	Seq uint64 `json:"seq,omitempty"` // of a journal: the last record that a signal was made of
 }
 
-// A SignalTable keeps signals by address.
+// Address is where the signal is kept, as of the Signal that it was.
+func (k *Kept) Address() string { return k.Name + " " + k.Key }
+
+// A SignalTable keeps signals, a row for each, in the order in which they came: by
+// their number on the stage's port fx.
 type SignalTable = TypedTable[string, Kept]
 
 // A Signaller is a Sink that makes signals of records. Signal does so for record i
@@ -42,36 +58,48 @@ type Signaller interface {
 	Signal(b *Batch, i int) (Signal, error)
 }
 
-// KeepSignal keeps s until TakeSignal, and notes of which record it was made.
-func KeepSignal(t *SignalTable, s *Signal) error {
-	err := changeKept(t, s.Address(), func(k *Kept) {
-		k.Signals = append(slices.Clip(k.Signals), KeptSignal{ID: s.ID, At: s.At.UTC(), Payload: s.Payload})
-	})
-	if err != nil || s.From.Journal == "" {
+// KeepSignal keeps s, which is number seq on the port fx, until TakeSignal, and
+// notes of which record it was made.
+func KeepSignal(t *SignalTable, seq uint64, s *Signal) error {
+	if err := putKept(t, KeptRow(seq), Kept{Name: s.Name, Key: s.Key, ID: s.ID, At: s.At.UTC(), Payload: s.Payload}); err != nil || s.From.Journal == "" {
 		return err
 	}
-	return changeKept(t, SignalsOf(s.From.Journal), func(k *Kept) { k.Seq = s.From.Seq })
+	return putKept(t, SignalsOf(s.From.Journal), Kept{Seq: s.From.Seq})
 }
 
-// TakeSignal keeps the signal with that id no longer.
-func TakeSignal(t *SignalTable, address, id string) error {
-	return changeKept(t, address, func(k *Kept) {
-		k.Signals = slices.DeleteFunc(slices.Clone(k.Signals), func(o KeptSignal) bool { return o.ID == id })
-	})
-}
-
-// SignalsOf is the address of a journal. No name of a signal begins like that.
-func SignalsOf(journal string) string { return "weir.of " + journal }
-
-// changeKept changes the row of an address, and removes it if nothing is left in it.
-func changeKept(t *SignalTable, address string, fn func(*Kept)) error {
-	row, _, err := t.Open(address, func(string) Kept { return Kept{} })
-	if err != nil {
-		return fmt.Errorf("signals for %q: %w", address, err)
-	}
-	if fn(row); len(row.Signals) == 0 && row.Seq == 0 {
-		t.Drop()
+func putKept(t *SignalTable, row string, k Kept) error {
+	if err := t.Put(row, k); err != nil {
+		return fmt.Errorf("keep signal %s for %q: %w", k.Name, k.Key, err)
 	}
 	t.Close()
 	return nil
 }
+
+// TakeSignal keeps the signal that is number seq no longer.
+func TakeSignal(t *SignalTable, seq uint64) error {
+	if err := t.Delete(KeptRow(seq)); err != nil {
+		return fmt.Errorf("take signal %d: %w", seq, err)
+	}
+	t.Close()
+	return nil
+}
+
+// KeptSignals yields the numbers of the signals that are kept, in order. The rows
+// are not to be changed or kept.
+func KeptSignals(t *SignalTable, yield func(seq uint64, k *Kept)) error {
+	return t.Ascend(nil, func(row, _ string) bool {
+		var seq uint64
+		if n, err := fmt.Sscanf(row, keptFormat, &seq); n == 1 && err == nil && KeptRow(seq) == row {
+			yield(seq, t.Peek(row))
+		}
+		return true
+	})
+}
+
+const keptFormat = "%016x"
+
+// KeptRow is the row of the signal that is number seq.
+func KeptRow(seq uint64) string { return fmt.Sprintf(keptFormat, seq) }
+
+// SignalsOf is the row of a journal of which signals are made.
+func SignalsOf(journal string) string { return "of " + journal }

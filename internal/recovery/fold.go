@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/journal"
@@ -130,10 +131,14 @@ func (s *stage) remember(p *journal.Placed) error {
 		}
 	}
 	for i := range p.Consumed {
-		if c := &p.Consumed[i]; c.Kind == journal.TimerDue {
+		c := &p.Consumed[i]
+		if c.Kind == journal.TimerDue {
 			delete(s.timers, c.ID)
+		} else if id, ok := strings.CutPrefix(c.ID, journal.FromInbox); ok {
+			s.Taken = append(s.Taken, id)
 		}
 	}
+	s.Taken = s.Taken[max(0, len(s.Taken)-MaxTaken):]
 	for _, t := range p.Timers {
 		if t.At == 0 {
 			delete(s.timers, t.ID)

@@ -51,6 +51,7 @@ type Stage struct {
 	Receipted uint64                    // sinks: records with a receipt of success
 	Open      []Open                    // in order of acceptance
 	NextOpen  uint64                    // the ID that the next accepted input gets
+	Taken     []string                  // ids of the messages from the inbox that it took last, oldest first; at most MaxTaken
 	Timers    []journal.Timer           // by time, then ID
 	Trying    []Trying                  // tried since the checkpoint and not consumed, or still open; in order
 	Ended     bool                      // it authored a natural end on every port that holds data, and is finished
@@ -59,6 +60,9 @@ type Stage struct {
 	Redo      journal.LSN               // first transition with a change after the snapshot; zero if none
 	Last      journal.LSN               // newest frame
 }
+
+// MaxTaken is how many messages from the inbox a stage remembers that it has taken.
+const MaxTaken = 1024
 
 // A Port is what a stage has written to one journal.
 type Port struct {

@@ -21,8 +21,8 @@ type Entries interface {
 	Snapshot(yield func(key, value []byte, at journal.LSN) error) error
 }
 
-// AppendSnapshot appends the encoding of tables and of s's open work, timers and
-// receipts to dst. Other fields of s are not in a snapshot.
+// AppendSnapshot appends the encoding of tables and of s's open work, timers,
+// receipts and messages taken to dst. Other fields of s are not in a snapshot.
 func AppendSnapshot[T Entries](dst []byte, s *Stage, tables []T) ([]byte, error) {
 	b := dst
 	b = append(b, snapMagic...)
@@ -60,11 +60,15 @@ func AppendSnapshot[T Entries](dst []byte, s *Stage, tables []T) ([]byte, error)
 		b = wire.AppendString(wire.AppendVarint(b, t.At), t.Reason)
 	}
 	b = wire.AppendString(wire.AppendString(b, s.Note), s.Phase)
-	return wire.AppendUvarint(b, s.Receipted), nil
+	b = wire.AppendUvarint(wire.AppendUvarint(b, s.Receipted), uint64(len(s.Taken)))
+	for _, id := range s.Taken {
+		b = wire.AppendString(b, id)
+	}
+	return b, nil
 }
 
-// ParseSnapshot reads what AppendSnapshot wrote: open work, timers and receipts
-// into s, whose name must be the snapshot's, and each entry of a table as a
+// ParseSnapshot reads what AppendSnapshot wrote: open work, timers, receipts
+// and messages taken into s, whose name must be the snapshot's, and each entry of a table as a
 // change to apply. What s gets shares memory with data, and so do the changes. It
 // never panics and takes no more memory than data justifies. An error of apply is
 // returned as it is.
@@ -98,6 +102,9 @@ func ParseSnapshot(data []byte, s *Stage, apply func(table string, c journal.Cha
 	s.Note = in.String("note", journal.MaxBytes)
 	s.Phase = in.String("phase", journal.MaxName)
 	s.Receipted = in.Uvarint("receipted")
+	for range in.Count("messages", 1) {
+		s.Taken = append(s.Taken, in.String("message", journal.MaxKey))
+	}
 	return in.Done()
 }
 

@@ -148,7 +148,7 @@ func (a *actor) charges() error {
 	}
 	charged := func(n int) string { return fmt.Sprintf(`{"order":"o-%d","charge":"ch-%d"}`, n, n) }
 	begin := plan.Entry{Type: accepted}
-	parked := plan.Entry{Type: plan.EntryParked, Reason: "the process died while the bank was called"}
+	parked := plan.Entry{Type: plan.EntryParked, Outcome: plan.ParkedInDoubt, Reason: "the process died while the bank was called"}
 	steps := []func() error{
 		func() error { return a.act("charge", in, 1, nil, begin, attempt(1, 1)) },
 		func() error {

@@ -472,6 +472,9 @@ func changesOf(states ...*journal.State) (all []journal.Change, err error) {
 // apply takes the recorded changes of state. A table that cannot take them is
 // the end of the stage's verification.
 func (s *stage) apply() error {
+	if s.does != nil {
+		s.does.kept = nil
+	}
 	for i := range s.p.State {
 		st := &s.p.State[i]
 		changes, err := changesOf(st)

@@ -61,13 +61,17 @@ func (x *execution) run() {
 	if x.result.State != plan.Parked || x.told {
 		return
 	}
-	if missed := x.missed(); len(missed) > 0 {
-		for _, f := range missed {
-			x.tell(Missing, f, Field{Path: "step", Recorded: strings.TrimSpace(word(f.Type) + " " + f.Effect)})
-		}
-		x.told, x.quiet = false, true
-		x.result = x.once(true)
+	if len(x.missed()) == 0 {
+		return
 	}
+	x.quiet = true
+	x.result = x.once(true)
+	told := x.told
+	x.quiet = false
+	for _, f := range x.missed() { // even though it went on to its compensations
+		x.tell(Missing, f, Field{Path: "step", Recorded: strings.TrimSpace(word(f.Type) + " " + f.Effect)})
+	}
+	x.told, x.quiet = told, true
 }
 
 func (x *execution) once(goOn bool) (r plan.Result) {
@@ -154,6 +158,7 @@ type shown struct {
 var _ plan.Execution = (*shown)(nil)
 
 func (x *shown) Context() context.Context { return context.Background() }
+func (x *shown) Waiting() context.Context { return context.Background() }
 func (x *shown) Input() *plan.Accepted    { return &x.t.in }
 func (x *shown) History() []plan.Entry    { return x.past }
 func (x *shown) Now() time.Time           { return x.s.p.Time }

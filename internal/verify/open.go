@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/weirflow/weir/internal/perform"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
 )
@@ -66,14 +65,15 @@ func (o *open) entries(n int, goOn bool) []plan.Entry {
 		if e.Type == plan.EntryCompleted {
 			continue // it is compared with how the execution ends
 		}
-		e.Emitted = 0 // so that all emissions are computed
 		all = append(all, e)
 	}
 	if n > 0 && len(all) == 0 {
 		all = append(all, plan.Entry{Type: plan.EntryChange, Step: ownSteps + "begun"}) // it is no first execution
 	}
 	if goOn {
-		all = append(all, plan.Entry{Type: plan.EntryDecision, Outcome: perform.DecideContinue})
+		all = append(all,
+			plan.Entry{Type: plan.EntryParked, Outcome: plan.ParkedDiverged},
+			plan.Entry{Type: plan.EntryDecision, Outcome: plan.DecideContinue})
 	}
 	return all
 }
@@ -101,8 +101,9 @@ func (s *stage) about(o *open, kind Kind, seq uint64, step string) Difference {
 // A performer is what a stage that acts on the world has open.
 type performer struct {
 	plan.Performer
-	signals *plan.SignalTable // nil in a stage that takes none
-	springs []spring          // of signals that are made in the flow
+	signals *plan.SignalTable   // nil in a stage that takes none
+	kept    map[string][]uint64 // the rows of signals by address, as far as they were looked at; nil: look
+	springs []spring            // of signals that are made in the flow
 	tasks   map[uint64]*open
 	origin  map[plan.Origin]*open
 	next    uint64 // id of the input that is accepted next

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
@@ -177,9 +178,9 @@ func (s *stage) reactions() {
 	for i := range s.p.Consumed {
 		switch c := &s.p.Consumed[i]; c.Kind {
 		case journal.Signalled:
-			ok = ok && check("signal "+c.ID)
+			ok = ok && check("signal "+strings.TrimPrefix(c.ID, journal.FromInbox))
 		case journal.Decided:
-			ok = ok && check("decision "+c.ID)
+			ok = ok && check("decision "+strings.TrimPrefix(c.ID, journal.FromInbox))
 		case journal.TimerDue:
 			ok = ok && check("timer "+c.ID)
 		default:

@@ -33,8 +33,11 @@ func (s *stage) hearSignals(ctx context.Context) error {
 				return err
 			}
 			signal := plan.Signal{Name: f.Effect, Key: f.Key, Payload: f.Result, ID: f.ID, At: f.At, From: word.from}
-			if err := plan.KeepSignal(w.signals, &signal); err != nil {
+			if err := plan.KeepSignal(w.signals, f.seq, &signal); err != nil {
 				return givenError{err.Error()}
+			}
+			if w.kept != nil {
+				w.kept[signal.Address()] = append(w.kept[signal.Address()], f.seq)
 			}
 		case f.Type == plan.EntryWoken && f.ID != "":
 			if err := s.takeSignal(word); err != nil {
@@ -49,30 +52,57 @@ func (s *stage) hearSignals(ctx context.Context) error {
 func (s *stage) takeSignal(w *saying) error {
 	f := w.what()
 	signal := plan.Signal{Name: f.Effect, Key: f.Key}
-	row := s.does.signals.Peek(signal.Address())
-	if row == nil || len(row.Signals) == 0 {
+	address := signal.Address()
+	kept, err := s.does.keptFor(address)
+	if err != nil {
+		return givenError{err.Error()}
+	}
+	if len(kept) == 0 {
 		d := s.about(w.t, Inconsistent, f.seq, f.Step)
-		d.Fields = []Field{{"id", f.ID, "no signal for " + signal.Address() + " is kept"}}
+		d.Fields = []Field{{"id", f.ID, "no signal for " + address + " is kept"}}
 		s.add(d)
 		return nil
 	}
-	at := max(0, slices.IndexFunc(row.Signals, func(k plan.KeptSignal) bool { return k.ID == f.ID }))
-	kept := row.Signals[at]
+	row := func(seq uint64) *plan.Kept {
+		k := s.does.signals.Peek(plan.KeptRow(seq))
+		if k == nil { // two signals are said to have that number
+			k = &plan.Kept{}
+		}
+		return k
+	}
+	at := max(0, slices.IndexFunc(kept, func(seq uint64) bool { return row(seq).ID == f.ID }))
 	var fields []Field
-	if first := row.Signals[0]; first.ID != f.ID {
+	if first := row(kept[0]); first.ID != f.ID {
 		fields = append(fields, Field{"id", f.ID, first.ID})
-	} else if !bytes.Equal(kept.Payload, f.Result) {
-		fields = s.paths("result", f.Result, kept.Payload, nil)
+	} else if !bytes.Equal(first.Payload, f.Result) {
+		fields = s.paths("result", f.Result, first.Payload, nil)
 	}
 	if len(fields) > 0 {
 		d := s.about(w.t, Changed, f.seq, f.Step)
 		d.Fields = fields
 		s.add(d)
 	}
-	if err := plan.TakeSignal(s.does.signals, signal.Address(), kept.ID); err != nil {
+	taken := kept[at]
+	s.does.kept[address] = slices.Delete(kept, at, at+1)
+	if err := plan.TakeSignal(s.does.signals, taken); err != nil {
 		return givenError{err.Error()}
 	}
 	return nil
+}
+
+// keptFor returns the numbers of the signals that are kept for an address, the
+// oldest first.
+func (w *performer) keptFor(address string) ([]uint64, error) {
+	if w.kept == nil {
+		w.kept = map[string][]uint64{}
+		err := plan.KeptSignals(w.signals, func(seq uint64, k *plan.Kept) {
+			w.kept[k.Address()] = append(w.kept[k.Address()], seq)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return w.kept[address], nil
 }
 
 // compareSignal holds a signal that was made of a record against what is made of
