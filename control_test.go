@@ -179,7 +179,8 @@ func TestRunsThatDoNotStart(t *testing.T) {
 	}
 }
 
-// A run that another definition began is refused, with what differs.
+// A run that cannot be gone on with by another definition is refused, with what
+// differs and what to do.
 func TestChangedDefinition(t *testing.T) {
 	define := func(name string, op func(weir.Stream[int]) weir.Stream[int]) *weir.Definition {
 		return weir.Define("changing", func(f *weir.Flow) {
@@ -203,7 +204,7 @@ func TestChangedDefinition(t *testing.T) {
 	if !ok || changed.Run != first.Run {
 		t.Fatalf("a changed definition: %v", err)
 	}
-	for _, want := range []string{"stage print removed", "stage show added", "parameter operator of double changed: map → filter", "undo these changes"} {
+	for _, want := range []string{"stage print removed", "stage show added", "parameter operator of double changed: map → filter", "it cannot be gone on with", "--map show=print"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error %q does not say %q", err, want)
 		}

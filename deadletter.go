@@ -107,6 +107,10 @@ func addDead[In any](s *stage) morgue[In] {
 	}
 	p, w := newPort[Failed[In]](s, event.PortDead, typ)
 	s.node.Dead = p
+	if typ != nil {
+		dead := describe(typ)
+		s.f.stages[s.at].Dead = &dead
+	}
 	return morgue[In]{w}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/journal"
 )
 
 // The guarantees of a sink, for people.
@@ -89,6 +90,10 @@ func (d *delivering[T]) Bury(b *plan.Batch, i int, f *plan.Failure) { d.dead.bur
 // Open opens the sink; see plan.Sink.
 func (d *delivering[T]) Open(ctx context.Context, at plan.At) (_ plan.Deliverer, err error) {
 	public := At{Flow: at.Flow, Stage: at.Stage, Run: at.Run, Epoch: at.Epoch, EpochID: at.EpochID.String(), Note: at.Note}
+	stageAt := at.StageAt
+	if stageAt == nil {
+		stageAt = func(journal.LSN) string { return at.Stage }
+	}
 	if e, ok := d.sink.(exactly[T]); ok {
 		tx, err := e.sink.OpenTx(ctx, public)
 		if err == nil && tx == nil {
@@ -97,9 +102,9 @@ func (d *delivering[T]) Open(ctx context.Context, at plan.At) (_ plan.Deliverer,
 		if err != nil {
 			return nil, err
 		}
-		return &transacting[T]{stage: at.Stage, tx: tx}, nil
+		return &transacting[T]{stageAt: stageAt, tx: tx}, nil
 	}
-	w := &writing[T]{stage: at.Stage}
+	w := &writing[T]{stageAt: stageAt}
 	if w.w, err = d.sink.Open(ctx, public); err == nil && w.w == nil {
 		err = errors.New("Open returned neither a Writer nor an error")
 	}
@@ -117,7 +122,7 @@ func (d *delivering[T]) Open(ctx context.Context, at plan.At) (_ plan.Deliverer,
 
 // writing is the plan.Deliverer of a Writer.
 type writing[T any] struct {
-	stage    string
+	stageAt  func(journal.LSN) string // what the stage is called in the ids of deliveries
 	w        Writer[T]
 	limit    int
 	flusher  Flusher
@@ -127,7 +132,7 @@ type writing[T any] struct {
 
 // Deliver delivers a part of a batch; see plan.Deliverer.
 func (w *writing[T]) Deliver(ctx context.Context, b *plan.Batch, from, to, attempt int, redelivered bool) (failed map[int]error, err error) {
-	batch := appendDeliveries[T](nil, w.stage, plan.Part{Batch: b, From: from, To: to, Redelivered: redelivered}, attempt)
+	batch := appendDeliveries[T](nil, w.stageAt(b.LSN), plan.Part{Batch: b, From: from, To: to, Redelivered: redelivered}, attempt)
 	err = w.w.Deliver(ctx, batch)
 	partial, ok := errors.AsType[*PartialError](err)
 	if !ok || ctx.Err() != nil { // of what was cut short nothing is known
@@ -218,8 +223,8 @@ func noted(note string, err error) (string, error) {
 // transacting is the plan.Deliverer, and the plan.Marker, of a TxWriter.
 type transacting[T any] struct {
 	idleDeliverer
-	stage string
-	tx    TxWriter[T]
+	stageAt func(journal.LSN) string // as in writing
+	tx      TxWriter[T]
 }
 
 // Deliver is not called of a sink that stores marks.
@@ -238,7 +243,7 @@ func (w *transacting[T]) Mark(ctx context.Context) (string, error) {
 func (w *transacting[T]) Commit(ctx context.Context, parts []plan.Part, attempt int, mark string) error {
 	var batch []Delivery[T]
 	for _, p := range parts {
-		batch = appendDeliveries(batch, w.stage, p, attempt)
+		batch = appendDeliveries(batch, w.stageAt(p.Batch.LSN), p, attempt)
 	}
 	return w.tx.Commit(ctx, batch, Mark(mark))
 }

@@ -189,7 +189,7 @@ func (d *driver) commit(n *plan.Node) {
 // check compares what readers get with what the log holds.
 func (d *driver) check(name string, p *plan.Port, o *journal.Output, b *plan.Batch) {
 	d.t.Helper()
-	back, err := p.Decoder.Decode(name, o, o.First)
+	back, err := p.Decoder.Decode(name, o, o.First, 1)
 	if err != nil {
 		d.t.Fatalf("%s: %v", name, err)
 	}

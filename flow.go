@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,8 @@ type Flow struct {
 	onError plan.OnError
 	codec   event.Codec // of every payload and state
 	sealed  bool        // the build function has returned
+
+	upcasters []event.Upcaster
 
 	plan     *plan.Flow
 	policies *resilience.Set    // of the one run that the flow is built for
@@ -88,6 +91,25 @@ func (f *Flow) Codec(c event.Codec) {
 		f.problem("", at, "there is no codec %v; use event.JSON or event.CBOR", c)
 	default:
 		f.codec = c
+	}
+}
+
+// Upcast lets the flow read what earlier code recorded in a run that it goes on
+// with: payloads in journals and state, also within what Weir makes of them, such
+// as [Failed]. It comes before the first stage. Upcasters that lead to no type of
+// the flow have no effect.
+//
+// A payload whose upcaster returns an error is a dead letter of the stage that
+// reads it. State must be read whole: there, a run is not gone on with.
+func (f *Flow) Upcast(up ...event.Upcaster) {
+	at := f.open()
+	all := append(slices.Clip(f.upcasters), up...)
+	if len(f.stages) > 0 {
+		f.problem("", at, "Upcast is called behind the first stage; call it before")
+	} else if _, err := payload.For[Whole](f.codec, all...); err != nil {
+		f.problem("", at, "%v", err)
+	} else {
+		f.upcasters = all
 	}
 }
 
@@ -292,7 +314,7 @@ func payloadType[T any](s *stage, where string) *payload.Type[T] {
 	if t, ok := f.compiled[key]; ok {
 		return t.(*payload.Type[T])
 	}
-	t, err := payload.For[T](f.codec)
+	t, err := payload.For[T](f.codec, f.upcasters...)
 	f.compiled[key] = t
 	if err != nil {
 		s.problem("%s: %v", where, err)

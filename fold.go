@@ -170,14 +170,14 @@ func (s *stage) state(set plan.StateSettings) {
 // newTable adds a table of Ss; nil, with a problem, if S cannot be recorded.
 // kept is what the user knows the state as.
 func newTable[K comparable, S any](s *stage, name string, keys *payload.KeyType[K], kept topology.Type) *plan.TypedTable[K, S] {
-	typ, err := payload.For[S](s.f.codec)
+	typ, err := payload.For[S](s.f.codec, s.f.upcasters...)
 	if err != nil {
 		s.problem("its state: %v", err)
 		return nil
 	}
-	kept.Schema = hex.EncodeToString(typ.SchemaHash[:])
+	kept.Schema, kept.Shape = hex.EncodeToString(typ.SchemaHash[:]), typ.Schema
 	s.f.stages[s.at].State = &kept
 	t := plan.NewTable(name, keys, typ, s.node.Turn)
-	s.node.Tables = append(s.node.Tables, t)
+	s.node.Tables, s.node.Kept = append(s.node.Tables, t), t
 	return t
 }

@@ -47,7 +47,7 @@ func describe[T any](t *payload.Type[T]) topology.Type {
 	if t == nil {
 		return topology.Type{Name: "invalid"}
 	}
-	return topology.Type{Name: t.Name, Schema: hex.EncodeToString(t.SchemaHash[:]), Fields: fieldsOf(reflect.TypeFor[T]())}
+	return topology.Type{Name: t.Name, Schema: hex.EncodeToString(t.SchemaHash[:]), Shape: t.Schema, Fields: fieldsOf(reflect.TypeFor[T]())}
 }
 
 // keptAs describes state by the type that the user knows it as.

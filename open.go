@@ -33,23 +33,32 @@ var (
 	ErrNoDir = errors.New("the data directory does not exist")
 )
 
-// A DefinitionError says that a run cannot be continued, because the flow that
-// began it differs in what shapes the record.
+// A DefinitionError says that a run cannot be continued, or replayed, because the
+// flow had another definition, which differs in what shapes the record.
 type DefinitionError struct {
 	Run         string
 	Differences []topology.Difference // from the recorded definition to the present one
+	Refusals    []ResumeRefusal       // what cannot be gone on with, and what to do
 }
 
-// Error lists the differences and says what to do.
+// Error lists the differences, what is refused, and what to do.
 func (e *DefinitionError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "run %s began with another definition of this flow:", e.Run)
+	fmt.Fprintf(&b, "run %s had another definition of this flow:", e.Run)
 	for _, d := range e.Differences {
 		if d.Shapes {
 			b.WriteString("\n  " + d.Text)
 		}
 	}
-	b.WriteString("\nundo these changes to go on with the run, or start a new one")
+	if len(e.Refusals) > 0 && len(e.Differences) > 0 {
+		b.WriteString("\nso it cannot be gone on with:")
+	}
+	for _, r := range e.Refusals {
+		b.WriteString("\n  " + r.Text)
+		if r.Hint != "" {
+			b.WriteString(":\n    " + r.Hint)
+		}
+	}
 	return b.String()
 }
 
@@ -66,9 +75,6 @@ type prepared struct {
 
 // prepare finds or makes the run and opens its log.
 func (d *Definition) prepare(o Options) (*prepared, error) {
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
 	if o.Dir == "" {
 		if o.Run != "" || o.RequireDir {
 			return nil, fmt.Errorf("flow %s: run %q is to be continued, but there is no data directory: set Options.Dir", d.name, o.Run)
@@ -147,6 +153,10 @@ func (d *Definition) inMemory(o Options) (*prepared, error) {
 	p := &prepared{flow: b.flow, policies: b.policies, manifest: m, logger: o.Logger}
 	if o.Harness.Log != nil {
 		p.log = o.Harness.Log(m)
+		now := p.log.Manifest()
+		if err := b.rememberRun(&now); err != nil {
+			return nil, err
+		}
 	} else {
 		p.log = memory.New(m, memory.Options{Build: buildIdentity(), Config: b.fingerprint})
 	}
@@ -191,13 +201,17 @@ func (d *Definition) resume(s *store, run string, o Options) (*prepared, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := compareDefinitions(&m, b.flow.Graph); err != nil {
-		return nil, err
-	}
+	var other *planned
 	log, report, err := segment.Open(s.fsys, dir, segment.Options{
-		Sync: o.Sync, SegmentSize: o.SegmentSize, Enter: segment.Enter{Build: buildIdentity(), Config: b.fingerprint},
-		Paused: o.paused,
+		Sync: o.Sync, SegmentSize: o.SegmentSize, Paused: o.paused,
+		Enter: segment.Enter{
+			Build: buildIdentity(), Config: b.fingerprint,
+			Redefine: b.redefine(o, &other), Settings: withNew(m.Settings, b.settings),
+		},
 	})
+	if changed, ok := errors.AsType[*DefinitionError](err); ok {
+		return nil, fmt.Errorf("flow %s: %w", d.name, changed)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("flow %s: %w", d.name, err)
 	}
@@ -217,19 +231,27 @@ func (d *Definition) resume(s *store, run string, o Options) (*prepared, error) 
 	for _, drift := range drifts {
 		o.Logger.Warn("a setting is not as the run began", drift.attrs()...)
 	}
+	if other != nil {
+		other.tell(o.Logger)
+	}
 	return &prepared{flow: b.flow, policies: b.policies, log: log, manifest: now, dir: dir, logger: o.Logger}, nil
 }
 
-// compareDefinitions refuses a run that a flow of another shape began.
-func compareDefinitions(m *journal.Manifest, now *topology.Graph) error {
-	if m.Fingerprint == now.Fingerprint() {
-		return nil
-	}
-	was, err := topology.Parse(m.Definition)
+// oneDefinition refuses a run in which not all epochs had the definition of a flow.
+func oneDefinition(m *journal.Manifest, now *topology.Graph) error {
+	periods, err := periodsOf(m)
 	if err != nil {
 		return fmt.Errorf("run %s: %w", m.Run, err)
 	}
-	return &DefinitionError{Run: m.Run, Differences: topology.Diff(was, now)}
+	if len(periods) > 1 {
+		return &DefinitionError{Run: m.Run, Refusals: []ResumeRefusal{{
+			Text: fmt.Sprintf("its definition changed with epoch %d, and what was recorded before and after is not of one flow", periods[0].UpTo+1),
+		}}}
+	}
+	if was := periods[0].Graph; was.Fingerprint() != now.Fingerprint() {
+		return &DefinitionError{Run: m.Run, Differences: topology.Diff(was, now)}
+	}
+	return nil
 }
 
 // paused tells people that the run waits for space, or that it goes on.

@@ -52,7 +52,7 @@ func OrchestrateBy[K comparable, S, In, Out any](in Keyed[K, In], name string, s
 	s.require(start != nil && fn != nil, "function")
 	key, _ := keyOf(s, in)
 	keys := keyType[K](s)
-	table := newTable[K, S](s, "state", keys, topology.Type{Name: reflect.TypeFor[S]().String()})
+	table := newTable[K, S](s, "state", keys, keptAs[S]())
 	kept, _ := payload.For[S](s.f.codec) // the table has said what is wrong
 	return orchestrate(s, key, true, opts, func(s *Steps, v In, emit Emit[Out]) (func(), error) {
 		k := in.key(v)
@@ -142,7 +142,7 @@ func orchestrate[In, Out any](s *stage, key func(In) (string, error), chained bo
 	o.in, o.key = payloadType[In](s, "payload"), key
 	o.out = payloadType[Out](s, "result")
 	o.done, o.state = addPort[Out](s, "out"), chained
-	o.failed = addPort[Failed[In]](s, plan.PortFailed)
+	o.addFailed(s)
 	o.dead = addDead[In](s)
 	for i := range set.Uses {
 		o.grant(s, &set.Uses[i])

@@ -41,7 +41,7 @@ func Perform[Req, Res any](in Input[Req], name string, e effect.Effect[Req, Res]
 	s.f.share(s.node.Name, s.node.Caller, &s.node.Guards)
 	p := &performing[Req, Res]{in: payloadType[Req](s, "payload"), key: key}
 	p.done = addPort[Res](s, "out")
-	p.failed = addPort[Failed[Req]](s, plan.PortFailed)
+	p.addFailed(s)
 	p.dead = addDead[Req](s)
 	action, err := e.Plan(s.f.codec)
 	if err != nil {
@@ -78,6 +78,9 @@ type performing[Req, Res any] struct {
 	done   *plan.TypedWriter[Res]
 	failed *plan.TypedWriter[Failed[Req]]
 	dead   morgue[Req]
+
+	failedShape string    // of the failed port's payloads
+	past        plan.Past // what they were
 }
 
 // Accept encodes a payload, as it is in its record if it can be; see plan.Performer.
@@ -89,7 +92,7 @@ func (p *performing[Req, Res]) Accept(b *plan.Batch, i int, in *plan.Accepted) (
 	}()
 	v := b.Values.([]Req)[i]
 	var err error
-	if b.Type != p.in.Name {
+	if b.Type != p.in.Name || b.Schema != "" {
 		if in.Data, err = p.in.Append(nil, &v); err != nil {
 			in.Data = nil
 			return refused(err, event.KindValidation)

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/internal/verify"
 	"github.com/weirflow/weir/internal/vfs"
 	"github.com/weirflow/weir/journal"
@@ -38,12 +37,7 @@ import (
 // order of a map, come out differently each time. An effect that was not asked
 // when the run was recorded has no outcome, and ends the replay with an error.
 func (d *Definition) Replay(ctx context.Context, dir string, o Options) (Summary, error) {
-	if o.Harness == nil {
-		o.Harness = &plan.Harness{}
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
-	}
+	o = o.orDefaults()
 	fsys := o.Harness.FS
 	if fsys == nil {
 		fsys = vfs.OS
@@ -58,8 +52,8 @@ func (d *Definition) Replay(ctx context.Context, dir string, o Options) (Summary
 	if err != nil {
 		return Summary{}, err
 	}
-	if err := compareDefinitions(&was, b.flow.Graph); err != nil {
-		return Summary{}, err
+	if err := oneDefinition(&was, b.flow.Graph); err != nil {
+		return Summary{}, fmt.Errorf("flow %s: %w", d.name, err)
 	}
 	p, err := d.newReplay(&was, b, o)
 	if err != nil {

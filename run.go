@@ -34,6 +34,22 @@ type Options struct {
 	// Run is the id of an unfinished run to go on with. Empty means the newest.
 	Run string
 
+	// Start, Map and Retire say what a run that is continued shall do where the
+	// flow's definition is not the one that the run had, and the record does not say
+	// it; see [Definition.PlanResume]. They mean nothing where the definition is the
+	// same.
+	//
+	// Start says where a stage begins to read what it did not read before:
+	// "stage=now", "stage=begin", or "stage=orders.out:17" for the first record that
+	// it reads; the last may be given for several inputs.
+	Start []string
+	// Map gives a stage the place of one that is gone, with all that it had:
+	// "new=old".
+	Map []string
+	// Retire names stages that are gone, or do not read something any more, and of
+	// which what is left is given up.
+	Retire []string
+
 	// Config holds the settings of a flow made by DefineWith. Nil means its
 	// defaults. A run that is continued has the settings it began with instead.
 	Config any
@@ -67,6 +83,17 @@ type Options struct {
 	Harness *plan.Harness
 
 	replays bool // Run is a replay of which the sinks are to deliver
+}
+
+// orDefaults fills in what is nil.
+func (o Options) orDefaults() Options {
+	if o.Harness == nil {
+		o.Harness = &plan.Harness{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o
 }
 
 // Continue is an answer to an unfinished run: one that was interrupted, stopped,
@@ -156,9 +183,7 @@ type Run struct {
 // [ErrUnfinished], [ErrNoRun], a [*DefinitionError] for a run that another
 // definition began.
 func (d *Definition) Start(ctx context.Context, o Options) (*Run, error) {
-	if o.Harness == nil {
-		o.Harness = &plan.Harness{}
-	}
+	o = o.orDefaults()
 	p, err := d.prepare(o)
 	if err != nil {
 		return nil, err
@@ -180,12 +205,16 @@ func (d *Definition) Start(ctx context.Context, o Options) (*Run, error) {
 	}
 	r.endless = slices.ContainsFunc(p.flow.Nodes, func(n *plan.Node) bool { return n.Source != nil && !n.Source.Bounded() })
 	state, err := engine.Recover(p.flow, p.log)
+	var gone engine.Totals
+	if err == nil {
+		gone, err = goneTotals(p.flow.Graph, p.log.Manifest(), state)
+	}
 	if err == nil && p.dir != "" {
 		p.inbox, err = inbox.Open(cmp.Or(h.FS, vfs.OS), p.dir)
 	}
 	if err == nil {
 		r.engine, err = engine.Start(ctx, engine.Config{
-			Flow: p.flow, Policies: p.policies, Log: p.log, State: state, Inbox: p.inbox, Logger: p.logger,
+			Flow: p.flow, Policies: p.policies, Log: p.log, State: state, Gone: gone, Inbox: p.inbox, Logger: p.logger,
 			Observer:   o.Observer.engine(),
 			Checkpoint: engine.Checkpoint{Bytes: o.CheckpointBytes, Every: o.CheckpointEvery},
 			Manual:     o.Manual,

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"github.com/weirflow/weir/journal"
 )
@@ -121,6 +122,18 @@ func recordSettings(cfg any, sources map[string]string) ([]journal.Setting, erro
 		out[i].Value = value
 	}
 	return out, nil
+}
+
+// withNew returns recorded settings and those of now that were not recorded, because
+// the code had no such setting yet.
+func withNew(recorded, now []journal.Setting) []journal.Setting {
+	all := slices.Clone(recorded)
+	for _, s := range now {
+		if !slices.ContainsFunc(recorded, func(r journal.Setting) bool { return r.Name == s.Name }) {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // A drift is a setting of a continued run whose value is not the recorded one.

@@ -21,8 +21,9 @@ type store struct {
 	runs string // Dir/flow
 }
 
-// openStore creates the data directory if it has to.
-func openStore(o Options, flow string) (*store, error) {
+// findStore finds the data directory; the error wraps [fs.ErrNotExist] if there is
+// none, and the store says where it would be.
+func findStore(o Options, flow string) (*store, error) {
 	s := &store{fsys: o.Harness.FS}
 	if s.fsys == nil {
 		s.fsys = vfs.OS
@@ -32,12 +33,20 @@ func openStore(o Options, flow string) (*store, error) {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	s.runs = filepath.Join(data, flow)
-	switch _, err := s.fsys.Stat(data); {
-	case err == nil:
-		return s, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("data directory: %w", err)
-	case o.RequireDir:
+	if _, err := s.fsys.Stat(data); err != nil {
+		return s, fmt.Errorf("data directory: %w", err)
+	}
+	return s, nil
+}
+
+// openStore creates the data directory if it has to.
+func openStore(o Options, flow string) (*store, error) {
+	s, err := findStore(o, flow)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return s, err
+	}
+	data := filepath.Dir(s.runs)
+	if o.RequireDir {
 		return nil, fmt.Errorf("%w: %s", ErrNoDir, data)
 	}
 	if err := vfs.EnsureDir(s.fsys, data, 0o700); err != nil {

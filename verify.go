@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/resumption"
 	"github.com/weirflow/weir/internal/verify"
 	"github.com/weirflow/weir/internal/vfs"
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/journal/segment"
+	"github.com/weirflow/weir/topology"
 )
 
 // VerifyOptions say what of a run is verified. The zero value is all of it.
@@ -70,9 +73,18 @@ func (d *Definition) Verify(ctx context.Context, dir string, o VerifyOptions) (v
 	if err != nil {
 		return nil, err
 	}
+	periods, err := periodsOf(&m)
+	if err != nil {
+		return nil, fmt.Errorf("flow %s, run %s: %w", d.name, m.Run, err)
+	}
+	remember(b.flow, &m, periods, nil)
+	was := m.Fingerprint
+	if n := len(periods); n > 1 {
+		was = periods[n-1].Graph.Fingerprint()
+	}
 	upto := view.Durable()
 	c := verify.Config{
-		Flow: b.flow, Log: view, Upto: upto, Stages: o.Stages, Max: o.MaxDifferences,
+		Flow: b.flow, Log: view, Upto: upto, Stages: o.Stages, Max: o.MaxDifferences, Was: definitionAt(periods),
 		Open: func() (verify.Log, func() error, error) {
 			again, err := segment.OpenView(fsys, dir)
 			if err != nil {
@@ -96,7 +108,7 @@ func (d *Definition) Verify(ctx context.Context, dir string, o VerifyOptions) (v
 	v = &Verification{
 		Format: reportFormat, Run: m.Run, Flow: m.Flow, Dir: dir,
 		Part:       VerifiedPart{o.Stages, o.From, o.To},
-		Definition: TwoSides{m.Fingerprint, b.fingerprint},
+		Definition: TwoSides{was, b.fingerprint},
 		Verified:   time.Now().UTC(), //nolint:forbidigo // the edge: a report is dated
 	}
 	for _, c := range b.drifts {
@@ -109,6 +121,17 @@ func (d *Definition) Verify(ctx context.Context, dir string, o VerifyOptions) (v
 		}
 	}
 	return v, nil
+}
+
+// definitionAt returns the definition that an epoch ran.
+func definitionAt(periods []resumption.Period) func(epoch uint64) *topology.Graph {
+	return func(epoch uint64) *topology.Graph {
+		i := slices.IndexFunc(periods, func(p resumption.Period) bool { return epoch <= p.UpTo })
+		if i < 0 {
+			return nil
+		}
+		return periods[i].Graph
+	}
 }
 
 // rebuild builds the flow with the settings of a recorded run.

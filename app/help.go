@@ -18,7 +18,7 @@ func (p *program) usage(command, flags string) {
 		p.help()
 		fmt.Fprintf(p.stdout, "\nFlags of run:\n\n%s", flags)
 	case command == "resume":
-		fmt.Fprintf(p.stdout, "usage: %s resume RUN [flags]\n\n%s", p.def.Name(), flags)
+		fmt.Fprintf(p.stdout, "usage: %[1]s resume RUN [flags]\n       %[1]s resume [RUN] --plan [flags]\n\n%[2]s", p.def.Name(), flags)
 	case command == "verify", command == "replay":
 		fmt.Fprintf(p.stdout, "usage: %s %s [RUN] [flags]\n\n%s", p.def.Name(), command, flags)
 	default:
@@ -31,7 +31,7 @@ func (p *program) help() {
 	fmt.Fprintf(p.stdout, `usage: %[1]s [COMMAND] …
 
   run       run the flow, or go on with its newest run if that is unfinished; the default
-  resume    go on with a given run
+  resume    go on with a given run, or with --plan say where each stage would start
   replay    execute a run again, without the outside world, into a new one
   verify    execute a run again, without the outside world, and compare
   config    show every setting and where its value comes from

@@ -1,7 +1,11 @@
 package app
 
 import (
+	"errors"
+
 	"github.com/spf13/pflag"
+
+	"github.com/weirflow/weir"
 )
 
 // replay executes a recorded run again into a new one.
@@ -27,6 +31,9 @@ func (p *program) replay(args []string) error {
 	ctx, end := interrupted()
 	defer end()
 	sum, err := p.def.Replay(ctx, dir, o)
+	if _, ok := errors.AsType[*weir.DefinitionError](err); ok {
+		return exitError{exitNoStart, err}
+	}
 	if sum.Run == "" {
 		return p.refused(err)
 	}

@@ -140,23 +140,25 @@ func (p *program) options(pl *plan, log *slog.Logger) weir.Options {
 
 // runFlow runs the flow, or goes on with its newest run.
 func (p *program) runFlow(args []string) error {
-	pl, err := p.prepare("run", args, nil)
+	var ask changes
+	pl, err := p.prepare("run", args, ask.flags)
 	if err != nil {
 		return err
 	}
 	if len(pl.rest) > 0 {
 		return usage("run takes no arguments, got %q; to go on with a run: %s resume %s", pl.rest[0], p.def.Name(), pl.rest[0])
 	}
-	return p.execute(pl, "")
+	return p.execute(pl, "", &ask)
 }
 
 // execute runs to the end, going on with the run named resume if that is not
 // empty, and turns the end into an exit code.
-func (p *program) execute(pl *plan, resume string) error {
+func (p *program) execute(pl *plan, resume string, ask *changes) error {
 	say := newVoice(p.stderr, pl.own.LogFormat == "json")
 	p.say = say
 	o := p.options(pl, say.logger())
 	o.Run = resume
+	ask.options(&o)
 	show := newProgress(p.stderr, say)
 	o.Observer = show.observer()
 
@@ -215,7 +217,7 @@ func (p *program) refused(err error) error {
 	case errors.As(err, &wiring):
 		return exitError{exitUsage, err}
 	case errors.As(err, &changed):
-		return exitError{exitNoStart, fmt.Errorf("%w: %s --new", err, p.def.Name())}
+		return exitError{exitNoStart, fmt.Errorf("%w\n%[2]s resume %[3]s --plan shows where each stage would start; %[2]s --new starts another run", err, p.def.Name(), changed.Run)}
 	case errors.Is(err, weir.ErrInUse):
 		return exitError{exitNoStart, fmt.Errorf("%w, or start another run beside it with --new", err)}
 	case errors.Is(err, weir.ErrNoDir):
@@ -226,22 +228,6 @@ func (p *program) refused(err error) error {
 		return exitError{exitNoStart, fmt.Errorf("%w; give access to it, or name another data directory with --data", err)}
 	}
 	return exitError{exitNoStart, err}
-}
-
-// resume goes on with a given run.
-func (p *program) resume(args []string) error {
-	pl, err := p.prepare("resume", args, nil)
-	if err != nil {
-		return err
-	}
-	if len(pl.rest) != 1 {
-		return usage("resume takes one run: %s resume RUN; %s ls lists them", p.def.Name(), p.def.Name())
-	}
-	id, done, err := p.unfinishedRun(pl, pl.rest[0])
-	if err != nil || done {
-		return err
-	}
-	return p.execute(pl, id)
 }
 
 // config shows the effective settings and where each came from.

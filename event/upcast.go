@@ -6,11 +6,14 @@ import (
 )
 
 // An Upcaster lets new code read what old code recorded: it turns a payload
-// recorded under an old name into a newer type. Make one with [Upcast]. Flows do
-// not take upcasters yet: a run is continued with the payload types it began with.
+// recorded under an old name into a newer type. Make one with [Upcast]. A flow is
+// given them by its method Upcast.
 //
 // Upcasters form chains: from "order.v1" to a type named "order.v2", from
 // "order.v2" to one named "order.v3". Each step needs only its neighbours.
+//
+// A type may also keep its name. Then Old must have the fields that were recorded,
+// all of them and in that order, since only they tell the two apart.
 type Upcaster struct {
 	from     string
 	old, new reflect.Type

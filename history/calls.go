@@ -133,10 +133,7 @@ func (r *Run) Open(ctx context.Context) iter.Seq2[Call, error] {
 
 // performs tells whether the open work of a stage is calls.
 func (r *Run) performs(stage string) bool {
-	if r.graph == nil {
-		return true
-	}
-	s, ok := r.graph.Stage(stage)
+	s, ok := r.definition(stage)
 	return !ok || s.Kind != topology.Sink
 }
 
@@ -144,10 +141,13 @@ func (r *Run) performs(stage string) bool {
 func (r *Run) openCalls(ctx context.Context, stage string, o *recovery.Open) ([]*Call, error) {
 	x := r.execution(stage, refOf(o.Journal, o.Seq))
 	var last uint64
-	for _, data := range o.Updates {
+	for i, data := range o.Updates {
 		seq, e, err := plan.ParseUpdate(data)
 		if err != nil {
 			return nil, fmt.Errorf("open work of stage %s: %w", stage, err)
+		}
+		if i < o.Foreign { // a record of another stage's port
+			seq = 0
 		}
 		x.take(seq, &e, "")
 		last = max(last, seq)

@@ -76,6 +76,9 @@ func (r *Run) Check(ctx context.Context) (*Report, error) {
 			c.ports[j] = &total{count: max(first, 1) - 1, unknown: true}
 		}
 	}
+	for e := range r.manifest.Redefinitions() {
+		c.redefined = append(c.redefined, e)
+	}
 	if err := c.read(ctx); err != nil {
 		return nil, err
 	}
@@ -91,6 +94,8 @@ type checker struct {
 	ports   map[string]*total    // by journal
 	cursors map[[2]string]uint64 // by stage and journal
 	checks  map[string]checked   // the newest checkpoint of each stage
+
+	redefined []*journal.Epoch // with another definition, and not entered yet
 }
 
 // A total is what was counted of a journal.
@@ -154,6 +159,10 @@ func (c *checker) read(ctx context.Context) (err error) {
 }
 
 func (c *checker) transition(p *journal.Placed) {
+	for len(c.redefined) > 0 && c.redefined[0].Number <= p.Epoch {
+		c.redefined[0].Redefined.Move(c.cursors)
+		c.redefined = c.redefined[1:]
+	}
 	if have, ok := c.stages[p.Stage]; p.Number != have+1 && (ok || !c.report.Trimmed) {
 		c.add("", 0, "it is frame %d of the stage, after %d", p.Number, have)
 	}

@@ -60,18 +60,15 @@ func (x *execution) concerned() *Call {
 			return c
 		}
 	}
-	if g := x.run.graph; g != nil {
-		if s, ok := g.Stage(x.stage); ok && s.Kind == topology.Effect {
-			return x.step("") // there is one call, and its beginning is not kept
-		}
+	if s, ok := x.run.definition(x.stage); ok && s.Kind == topology.Effect {
+		return x.step("") // there is one call, and its beginning is not kept
 	}
 	return x.whole()
 }
 
 // orchestrated reports whether the input is executed in steps.
 func (x *execution) orchestrated() bool {
-	if g := x.run.graph; g != nil {
-		s, _ := g.Stage(x.stage)
+	if s, ok := x.run.definition(x.stage); ok {
 		return slices.Contains(s.Params, topology.Param{Key: "operator", Value: "orchestrate"})
 	}
 	return slices.ContainsFunc(x.calls, func(c *Call) bool { return c.Step != "" })
@@ -112,7 +109,9 @@ func (x *execution) take(seq uint64, e *plan.Entry, code string) {
 		c = x.step(e.Step)
 	}
 	ref := event.Ref{Stage: x.stage, Port: journal.PortFx, Seq: seq}
-	c.Records = append(c.Records, ref)
+	if seq > 0 {
+		c.Records = append(c.Records, ref)
+	}
 	if code != "" && !slices.Contains(c.Code, code) {
 		c.Code = append(c.Code, code)
 	}
@@ -185,10 +184,10 @@ func (x *execution) names(c *Call, e *plan.Entry) {
 	set(&c.Version, e.Version)
 	set(&c.Key, e.Key)
 	c.Attempts = max(c.Attempts, e.Attempt)
-	if x.run.graph == nil || c.Safety != "" {
+	if c.Safety != "" {
 		return
 	}
-	s, _ := x.run.graph.Stage(x.stage)
+	s, _ := x.run.definition(x.stage)
 	for _, a := range s.Effects {
 		if a.Name == c.Effect {
 			c.Safety = a.Safety

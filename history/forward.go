@@ -69,10 +69,7 @@ func (f *forward) mark(ref event.Ref) {
 // forgets tells whether a stage is known to name a record as a cause only in the
 // transition that consumed it, or while the record is open work.
 func (r *Run) forgets(stage string) bool {
-	if r.graph == nil {
-		return false
-	}
-	s, ok := r.graph.Stage(stage)
+	s, ok := r.definition(stage)
 	return ok && (s.Kind == topology.Transform || s.Kind == topology.Sink || s.Kind == topology.Effect)
 }
 

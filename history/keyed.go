@@ -18,7 +18,7 @@ type places struct {
 
 func (t *places) Name() string { return t.name }
 
-func (t *places) Apply(c journal.Change, at journal.LSN) error {
+func (t *places) Apply(c journal.Change, at journal.LSN, _ uint64) error {
 	t.last[string(c.Key)] = at
 	return nil
 }

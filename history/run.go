@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,8 +34,9 @@ type Log interface {
 type Run struct {
 	log      Log
 	manifest journal.Manifest
-	graph    *topology.Graph // nil if the manifest has none
-	codec    event.Codec     // of payloads and state
+	graph    *topology.Graph   // of the newest definition; nil if the manifest has none
+	before   []*topology.Graph // earlier ones, oldest first
+	codec    event.Codec       // of payloads and state
 	dir      string
 	owner    func() (who string, held bool, err error)
 	wait     func(ctx context.Context, after journal.LSN) error // returns when there may be frames after that one; nil if there never will be
@@ -57,16 +59,25 @@ func Of(log Log) (*Run, error) {
 	return r, err
 }
 
-// parse reads the definition in the manifest.
+// parse reads the definitions in the manifest.
 func (r *Run) parse() error {
 	if len(r.manifest.Definition) == 0 {
 		return nil
 	}
-	g, err := topology.Parse(r.manifest.Definition)
-	if err != nil {
-		return fmt.Errorf("definition in the manifest of run %s: %w", r.manifest.Run, err)
+	definitions := []json.RawMessage{r.manifest.Definition}
+	for e := range r.manifest.Redefinitions() {
+		definitions = append(definitions, e.Redefined.Definition)
 	}
-	r.graph = g
+	var all []*topology.Graph
+	for _, d := range definitions {
+		g, err := topology.Parse(d)
+		if err != nil {
+			return fmt.Errorf("definition in the manifest of run %s: %w", r.manifest.Run, err)
+		}
+		all = append(all, g)
+	}
+	g := all[len(all)-1]
+	r.graph, r.before = g, all[:len(all)-1]
 	if err := r.codec.UnmarshalText([]byte(g.Codec())); err != nil {
 		return fmt.Errorf("definition in the manifest of run %s: %w", r.manifest.Run, err)
 	}
@@ -90,12 +101,33 @@ func (r *Run) Close() error { return r.close() }
 
 // Manifest returns what the run is, as of now.
 func (r *Run) Manifest() journal.Manifest {
+	known := len(r.manifest.Epochs)
 	r.manifest = r.log.Manifest() // a next owner adds its epoch
+	if len(r.manifest.Epochs) != known {
+		_ = r.parse() // what was known stays; the error comes when the run is opened
+	}
 	return r.manifest
 }
 
-// Graph returns the flow's graph, nil if the manifest has none.
+// Graph returns the flow's graph, by the newest definition that the run had; nil if
+// the manifest has none.
 func (r *Run) Graph() *topology.Graph { return r.graph }
+
+// definition returns a stage as the newest definition has it that has one of that
+// name.
+func (r *Run) definition(stage string) (topology.Stage, bool) {
+	if r.graph != nil {
+		if s, ok := r.graph.Stage(stage); ok {
+			return s, true
+		}
+	}
+	for _, g := range slices.Backward(r.before) {
+		if s, ok := g.Stage(stage); ok {
+			return s, true
+		}
+	}
+	return topology.Stage{}, false
+}
 
 // Dir returns the run's directory, "" if it has none.
 func (r *Run) Dir() string { return r.dir }
@@ -170,15 +202,13 @@ func (r *Run) ports(state *recovery.State, stage string) []string {
 			ports = append(ports, p)
 		}
 	}
-	if r.graph != nil {
-		if s, ok := r.graph.Stage(stage); ok {
-			known = true
-			for _, p := range s.Ports {
-				add(p.Name)
-			}
-			if s.Kind == topology.Sink {
-				add(evidence.Receipts)
-			}
+	if s, ok := r.definition(stage); ok {
+		known = true
+		for _, p := range s.Ports {
+			add(p.Name)
+		}
+		if s.Kind == topology.Sink {
+			add(evidence.Receipts)
 		}
 	}
 	if s, ok := state.Stages[stage]; ok {

@@ -12,6 +12,7 @@ import (
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/recovery"
 	"github.com/weirflow/weir/journal"
+	"github.com/weirflow/weir/topology"
 )
 
 // Running is the status of a run that a process holds. The others are completed,
@@ -128,6 +129,7 @@ type Epoch struct {
 type Stage struct {
 	Name       string      `json:"name"`
 	Kind       string      `json:"kind,omitempty"`
+	Gone       bool        `json:"gone,omitempty"`  // it is not in the newest definition
 	State      string      `json:"state,omitempty"` // of its supervisor, last
 	Reason     string      `json:"reason,omitempty"`
 	In         uint64      `json:"in"`
@@ -302,6 +304,7 @@ func (r *Run) evidence(ctx context.Context, state *recovery.State, stage string,
 
 // flow fills in stages, edges and totals.
 func (r *Run) flow(ctx context.Context, s *Summary, state *recovery.State) error {
+	consumed := r.consumed(state)
 	for _, name := range r.stages(state) {
 		st := Stage{Name: name}
 		at := state.Stages[name]
@@ -330,10 +333,8 @@ func (r *Run) flow(ctx context.Context, s *Summary, state *recovery.State) error
 			}
 			s.Edges = append(s.Edges, e)
 		}
-		for _, c := range at.Cursors {
-			st.In += c.Seq
-		}
-		if len(r.inputs(name, at)) == 0 { // a source
+		st.In = consumed[name]
+		if r.reads(name, at) { // a source
 			for _, p := range st.Ports {
 				s.In += p.Count
 			}
@@ -347,16 +348,18 @@ func (r *Run) flow(ctx context.Context, s *Summary, state *recovery.State) error
 
 func (r *Run) stage(st *Stage, at *recovery.Stage) {
 	types := map[string]string{}
-	if r.graph != nil {
-		if g, ok := r.graph.Stage(st.Name); ok {
-			st.Kind = string(g.Kind)
-			for _, p := range g.Ports {
-				types[p.Name] = p.Type.Name
-				if _, ok := at.Ports[p.Name]; !ok {
-					st.Ports = append(st.Ports, Port{Name: p.Name, Type: p.Type.Name})
-				}
+	if g, ok := r.definition(st.Name); ok {
+		st.Kind = string(g.Kind)
+		for _, p := range g.Ports {
+			types[p.Name] = p.Type.Name
+			if _, ok := at.Ports[p.Name]; !ok {
+				st.Ports = append(st.Ports, Port{Name: p.Name, Type: p.Type.Name})
 			}
 		}
+	}
+	if r.graph != nil {
+		_, ok := r.graph.Stage(st.Name)
+		st.Gone = !ok
 	}
 	for _, name := range sortedKeys(at.Ports) {
 		p := at.Ports[name]
@@ -374,6 +377,45 @@ func (r *Run) stage(st *Stage, at *recovery.Stage) {
 		st.Position = at.Position.Value
 	}
 	st.Snapshot, st.Redo = at.Snapshot, at.Redo
+}
+
+// consumed is how many records each stage has consumed, on all inputs that it has
+// or had, under all names that it had.
+func (r *Run) consumed(state *recovery.State) map[string]uint64 {
+	done := map[string]uint64{}             // on inputs that a stage has no more
+	began := map[string]map[string]uint64{} // on the others, where it began
+	for e := range r.manifest.Redefinitions() {
+		d := e.Redefined
+		for _, n := range d.Renamed {
+			done[n.Stage], began[n.Stage] = done[n.Was], began[n.Was]
+			delete(done, n.Was)
+			delete(began, n.Was)
+		}
+		for _, x := range d.Dropped {
+			done[x.Stage] += x.Seq - began[x.Stage][x.Journal]
+			delete(began[x.Stage], x.Journal)
+		}
+		for _, x := range d.Starts {
+			if began[x.Stage] == nil {
+				began[x.Stage] = map[string]uint64{}
+			}
+			began[x.Stage][x.Journal] = x.Seq
+		}
+	}
+	for name, at := range state.Stages {
+		for j, c := range at.Cursors {
+			done[name] += c.Seq - began[name][j]
+		}
+	}
+	return done
+}
+
+// reads tells whether a stage reads the world.
+func (r *Run) reads(stage string, at *recovery.Stage) bool {
+	if s, ok := r.definition(stage); ok {
+		return s.Kind == topology.Source
+	}
+	return len(r.inputs(stage, at)) == 0
 }
 
 type input struct{ from, view string }

@@ -97,6 +97,23 @@ type Log interface {
 	Close() error
 }
 
+// A View is what can be read of a log: of one's own, or of one that somebody else
+// owns or will own.
+type View interface {
+	Manifest() Manifest
+	Head() LSN
+	Tails() map[string]Tail
+	Read(from LSN) (Reader, error)
+	Find(journal string, seq uint64) (LSN, error)
+	ReadSnapshot(name string) ([]byte, error)
+}
+
+// A Redefine is asked once when an owner opens a log that there is, after its tail
+// was cut and before its epoch is entered, what the definition that it brings
+// means. It reads the log as it is then, and returns nil for the definition of the
+// epoch before. With an error the log is not opened and no epoch is entered.
+type Redefine func(View) (*Redefinition, error)
+
 // A Reader yields the frames of a log in order, transitions whole.
 type Reader interface {
 	// Next returns the next frame, or io.EOF if there is none at present; it may

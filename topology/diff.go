@@ -8,9 +8,9 @@ import (
 
 // Difference is one way in which two graphs differ.
 type Difference struct {
-	Stage  string // the stage concerned; empty for the flow itself
-	Text   string // one sentence without a full stop
-	Shapes bool   // whether it changes the fingerprint
+	Stage  string `json:"stage,omitempty"`  // the stage concerned; empty for the flow itself
+	Text   string `json:"text"`             // one sentence without a full stop
+	Shapes bool   `json:"shapes,omitempty"` // whether it changes the fingerprint
 }
 
 func (d Difference) String() string { return d.Text }

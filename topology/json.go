@@ -71,18 +71,19 @@ func (g *Graph) UnmarshalJSON(data []byte) error {
 // Fingerprint returns the SHA-256, in hex, of the canonical JSON of what shapes
 // the record: flow, stages, kinds, ports, edges with their views, payload, key
 // and state types by name and schema hash, operator parameters, effects.
-// Groups, policies, guarantees, callers and field lists do not count.
+// Groups, types of dead letters, policies, guarantees, callers, shapes and field
+// lists do not count.
 func (g *Graph) Fingerprint() string {
 	stages := make([]Stage, len(g.stages))
 	for i, s := range g.stages {
 		s = clone(s)
-		s.Group, s.Policies, s.Guarantee, s.Caller = "", nil, "", ""
+		s.Group, s.Dead, s.Policies, s.Guarantee, s.Caller = "", nil, nil, "", ""
 		for j := range s.Ports {
-			s.Ports[j].Type.Fields = nil
+			s.Ports[j].Type.Shape, s.Ports[j].Type.Fields = "", nil
 		}
 		for _, t := range []*Type{s.Key, s.State} {
 			if t != nil {
-				t.Fields = nil
+				t.Shape, t.Fields = "", nil
 			}
 		}
 		stages[i] = s

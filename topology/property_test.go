@@ -28,7 +28,12 @@ func drawGraph(t *rapid.T) (stages []topology.Stage, edges []topology.Edge) {
 		}
 		if rapid.Bool().Draw(t, "state") {
 			st := typ("S", word.Draw(t, "state schema"), "f "+word.Draw(t, "field"))
+			st.Shape = word.Draw(t, "state shape")
 			s.State = &st
+		}
+		if rapid.Bool().Draw(t, "dead") {
+			dead := typ("Failed", word.Draw(t, "dead schema"))
+			s.Dead = &dead
 		}
 		if rapid.Bool().Draw(t, "param") {
 			s.Params = []topology.Param{{Key: "z", Value: word.Draw(t, "z")}, {Key: "a", Value: word.Draw(t, "a")}}

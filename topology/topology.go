@@ -54,6 +54,7 @@ const (
 type Type struct {
 	Name   string  `json:"name"`             // payload name, never a package path
 	Schema string  `json:"schema,omitempty"` // hash over field names, tags and types
+	Shape  string  `json:"shape,omitempty"`  // what Schema is the hash of, in the words of internal/payload
 	Fields []Field `json:"fields,omitempty"` // for people; the schema hash decides
 }
 
@@ -99,13 +100,14 @@ type Action struct {
 	Safety  string `json:"safety"`
 }
 
-// Stage is a node of the graph. The fingerprint leaves out Group, Policies,
-// Guarantee and Caller, and the Fields of types.
+// Stage is a node of the graph. The fingerprint leaves out Group, Dead, Policies,
+// Guarantee and Caller, and Shape and Fields of types.
 type Stage struct {
 	Name      string   `json:"name"`
 	Kind      Kind     `json:"kind"`
 	Group     string   `json:"group,omitempty"`
 	Ports     []Port   `json:"ports,omitempty"`
+	Dead      *Type    `json:"dead,omitempty"`  // of dead letters; follows from what the stage reads
 	Key       *Type    `json:"key,omitempty"`   // nil without a key
 	State     *Type    `json:"state,omitempty"` // nil without state
 	Params    []Param  `json:"params,omitempty"`
@@ -173,7 +175,7 @@ func clone(s Stage) Stage {
 	for i := range s.Ports {
 		s.Ports[i].Type = *cloneType(&s.Ports[i].Type)
 	}
-	s.Key, s.State = cloneType(s.Key), cloneType(s.State)
+	s.Dead, s.Key, s.State = cloneType(s.Dead), cloneType(s.Key), cloneType(s.State)
 	s.Params, s.Effects, s.Policies = own(s.Params), own(s.Effects), own(s.Policies)
 	return s
 }

@@ -299,13 +299,13 @@ func validName(s string, grouped bool) bool {
 // texts lists the strings of a stage that are free text.
 func texts(s Stage) []string {
 	out := append([]string{s.Guarantee, s.Caller}, s.Policies...)
-	types := []*Type{s.Key, s.State}
+	types := []*Type{s.Dead, s.Key, s.State}
 	for i := range s.Ports {
 		types = append(types, &s.Ports[i].Type)
 	}
 	for _, t := range types {
 		if t != nil {
-			out = append(out, t.Name, t.Schema)
+			out = append(out, t.Name, t.Schema, t.Shape)
 			for _, f := range t.Fields {
 				out = append(out, f.Name, f.Type)
 			}

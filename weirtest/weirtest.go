@@ -210,7 +210,7 @@ func Read[T any](tb testing.TB, r *Result, port string) []T {
 	}
 	out := make([]T, len(r.ports[port]))
 	for i, w := range r.ports[port] {
-		if err := typ.DecodeAs(w.typ, w.payload, &out[i]); err != nil {
+		if err := typ.DecodeAs(payload.Recorded{Name: w.typ}, w.payload, &out[i]); err != nil {
 			tb.Fatalf("weirtest: read %s:%d: %v", port, i+1, err)
 		}
 	}

@@ -30,6 +30,7 @@ type outcome struct {
 	ports    map[string][]string // payloads by journal, without those of the engine
 	ids      map[string][]string // record ids by journal
 	types    map[string]string
+	typesOf  map[string][]string  // of each record, by journal
 	receipts map[string][]receipt // by stage
 	total    evidence.Terminal
 	problems []history.Problem
@@ -92,7 +93,7 @@ func outcomeOf(log interface {
 	m := log.Manifest()
 	o := &outcome{
 		run: m.Run, epochs: m.Epochs, ports: map[string][]string{}, ids: map[string][]string{},
-		types: map[string]string{}, receipts: map[string][]receipt{},
+		types: map[string]string{}, typesOf: map[string][]string{}, receipts: map[string][]receipt{},
 	}
 	epochs := map[uint64][16]byte{}
 	for _, e := range m.Epochs {
@@ -121,7 +122,8 @@ func outcomeOf(log interface {
 
 func (o *outcome) add(p *journal.Placed, out *journal.Output, epoch [16]byte) error {
 	name := p.Stage + "." + out.Port
-	if known := o.types[name]; known != "" && known != out.Type && !strings.HasPrefix(known, "weir.") {
+	changed := slices.ContainsFunc(o.epochs, func(e journal.Epoch) bool { return e.Redefined != nil })
+	if known := o.types[name]; !changed && known != "" && known != out.Type && !strings.HasPrefix(known, "weir.") {
 		return fmt.Errorf("%s has records of type %s and %s", name, known, out.Type)
 	}
 	o.types[name] = out.Type
@@ -144,6 +146,7 @@ func (o *outcome) add(p *journal.Placed, out *journal.Output, epoch [16]byte) er
 			}
 		case !strings.HasPrefix(out.Type, "weir."):
 			o.ports[name] = append(o.ports[name], string(rec.Payload))
+			o.typesOf[name] = append(o.typesOf[name], out.Type)
 			o.ids[name] = append(o.ids[name], event.RecordID{Epoch: epoch, Journal: name, Seq: seq}.String())
 		}
 	}

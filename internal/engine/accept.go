@@ -67,8 +67,13 @@ func (w *performer) acceptOne(r *round, e *edge, b *plan.Batch, i int) (bool, er
 		Input: event.RecordID{Epoch: b.Epoch, Journal: e.journal, Seq: b.First + uint64(i)},
 		Run:   s.run.c.RootRun, Stage: s.name,
 	}}
-	f := w.p.Accept(b, i, &t.in)
-	t.in.Data = bytes.Clone(t.in.Data)
+	var f *plan.Failure
+	if _, bad := b.Readable(i, i+1); bad != nil {
+		f = unread(bad)
+	} else {
+		f = w.p.Accept(b, i, &t.in)
+		t.in.Data = bytes.Clone(t.in.Data)
+	}
 	if f == nil && r.tooLarge {
 		t.in.Data, f = nil, &plan.Failure{Kind: event.KindTooLarge, Err: journal.ErrTooLarge}
 	}

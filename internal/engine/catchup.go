@@ -87,7 +87,7 @@ func (e *edge) nextTransition() error {
 			continue
 		}
 		o.Records = bytes.Clone(o.Records) // the reader reuses its memory, the batch may keep this
-		b, err := e.port.Decoder.Decode(e.journal, o, e.tail+1)
+		b, err := e.port.Decoder.Decode(e.journal, o, e.tail+1, p.Epoch)
 		if err != nil {
 			return fmt.Errorf("frame %d: decode %s from sequence %d: %w", p.Last, e.journal, o.First, err)
 		}

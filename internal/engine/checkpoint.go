@@ -150,11 +150,11 @@ func (s *stage) snapshot(kind journal.EndKind) (*journal.Checkpoint, error) {
 			if err != nil {
 				return nil, err
 			}
-			name := fmt.Sprintf("%s-%020d", strings.ReplaceAll(s.name, "/", "."), s.last)
+			name := snapshotName(s.name, s.last)
 			if err := s.run.c.Log.WriteSnapshot(name, data); err != nil {
 				return nil, fmt.Errorf("write snapshot %s: %w", name, err)
 			}
-			c.name, c.sum, c.size, c.at, c.changed = name, sha256.Sum256(data), int64(len(data)), s.last, false
+			c.name, c.sum, c.size, c.at, c.changed = name, sumOf(data), int64(len(data)), s.last, false
 		}
 	} else {
 		c.at = s.last
@@ -162,6 +162,12 @@ func (s *stage) snapshot(kind journal.EndKind) (*journal.Checkpoint, error) {
 	check.Snapshot, check.Sum, check.At = c.name, c.sum, c.at
 	return check, nil
 }
+
+func snapshotName(stage string, at journal.LSN) string {
+	return fmt.Sprintf("%s-%020d", strings.ReplaceAll(stage, "/", "."), at)
+}
+
+func sumOf(data []byte) [32]byte { return sha256.Sum256(data) }
 
 // tallies returns every port of the stage that can end, with what was written to it.
 func (s *stage) tallies() []*tally {
@@ -175,5 +181,5 @@ func (s *stage) tallies() []*tally {
 	case *performer:
 		all = append(all, &w.fx)
 	}
-	return all
+	return append(all, s.kept...)
 }

@@ -22,6 +22,8 @@ type Config struct {
 	// State is where the run stood, from [Recover]. Nil means a run without
 	// frames.
 	State *recovery.State
+	// Gone is what stages did for the run that are not in Flow any more.
+	Gone Totals
 	// RootRun is what sinks are told the run is. Empty means the log's.
 	RootRun string
 	// Policies are shared with what the flow's stages do themselves. Nil means that
@@ -52,6 +54,9 @@ type Config struct {
 	// 1,024.
 	Batch int
 }
+
+// Totals are counts of a whole run; see [Result].
+type Totals struct{ In, Out, Dead, Failed uint64 }
 
 // A Checkpoint says when a stage takes one: after so much log, or so much time
 // with anything new. Zero means 16 MiB and 30 seconds.

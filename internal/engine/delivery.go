@@ -48,10 +48,15 @@ func (w *sink) work() (bool, error) {
 	return true, s.commit(journal.Urgent)
 }
 
-// dispatch has a delivery made; of a careful stage it is one record.
+// dispatch has a delivery made; of a careful stage it is one record. What could not
+// be read is given up.
 func (w *sink) dispatch(j job) error {
+	p := j.pieces[0]
+	if p.failure != nil {
+		j.results = []delivered{{err: p.failure.Err}}
+		return w.delivered(&j)
+	}
 	if s := w.s; s.careful {
-		p := j.pieces[0]
 		ok, err := s.try(p.edge, p.batch, p.from)
 		if err != nil {
 			return err
@@ -112,11 +117,20 @@ func (w *sink) gather() (job, error) {
 				break
 			}
 			from := e.ahead.record
+			p := piece{edge: e, batch: h.batch, raw: h.raw, from: from}
 			to := min(h.batch.N, from+s.limit-n)
 			if w.out.limit > 0 {
 				to = min(to, from+w.out.limit)
 			}
-			j.pieces = append(j.pieces, piece{edge: e, batch: h.batch, raw: h.raw, from: from, to: to})
+			to, bad := h.batch.Readable(from, to)
+			if bad != nil { // it makes a job of its own
+				if len(j.pieces) > 0 {
+					return j, nil
+				}
+				to, p.failure, n = from+1, unread(bad), s.limit
+			}
+			p.to = to
+			j.pieces = append(j.pieces, p)
 			n += to - from
 			if e.ahead.record = to; to == h.batch.N {
 				e.ahead = mark{batch: e.ahead.batch + 1}
@@ -214,7 +228,7 @@ func (s *stage) deadCount() uint64 {
 func (w *sink) at() plan.At {
 	r := w.s.run
 	return plan.At{
-		Flow: r.c.Flow.Name, Stage: w.s.name, Run: r.c.RootRun,
+		Flow: r.c.Flow.Name, Stage: w.s.name, StageAt: r.nameAt(w.s.name), Run: r.c.RootRun,
 		Epoch: r.epoch.Number, EpochID: r.epoch.ID, Note: w.note, Signal: r.Send,
 	}
 }

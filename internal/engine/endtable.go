@@ -57,7 +57,7 @@ func (t *endTable) Revert() error {
 	return nil
 }
 
-func (t *endTable) Apply(c journal.Change, lsn journal.LSN) error {
+func (t *endTable) Apply(c journal.Change, lsn journal.LSN, _ uint64) error {
 	if !bytes.Equal(c.Key, endTableKey) || c.Deleted {
 		return errors.New("the table .end holds one key, last")
 	}

@@ -107,7 +107,7 @@ func (p *port) Seal(first, digest uint64) (journal.Output, *plan.Batch) {
 	return o, b
 }
 
-func (p *port) Decode(name string, o *journal.Output, from uint64) (*plan.Batch, error) {
+func (p *port) Decode(name string, o *journal.Output, from, _ uint64) (*plan.Batch, error) {
 	b := &plan.Batch{Journal: name, Raw: o.Records, Digest: o.Digest}
 	var values []int64
 	var rec journal.Record
@@ -204,7 +204,7 @@ func (t *table) Revert() error {
 	return nil
 }
 
-func (t *table) Apply(c journal.Change, lsn journal.LSN) error {
+func (t *table) Apply(c journal.Change, lsn journal.LSN, _ uint64) error {
 	k, err := strconv.ParseInt(string(c.Key), 10, 64)
 	if err != nil {
 		return err

@@ -160,7 +160,7 @@ func (w *performer) because(t *task) []plan.Origin {
 	w.from = append(w.from[:0], t.origin())
 	see := func(n note, last bool) {
 		for i := range n.entries {
-			if n.entries[i].Type == plan.EntryDecision || last && i+1 == len(n.entries) {
+			if n.first > 0 && (n.entries[i].Type == plan.EntryDecision || last && i+1 == len(n.entries)) {
 				w.from = append(w.from, plan.Origin{Journal: w.journal, Seq: n.first + uint64(i)})
 			}
 		}

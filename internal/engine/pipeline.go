@@ -273,6 +273,9 @@ func (p *pipeline) perform(a supervise.Action, in supervise.PipelineInput, step 
 	case supervise.Preflight:
 		p.raise(r.materialized())
 	case supervise.StartStages:
+		if err := r.closeGone(); err != nil {
+			return err
+		}
 		p.began = true
 		r.startClerk()
 		for _, s := range r.running() {
@@ -504,7 +507,10 @@ func (r *Run) materialized() supervise.PipelineInput {
 
 // totals sums up the stages.
 func (r *Run) totals() Result {
-	res := Result{Took: time.Since(r.started), InDoubt: uint64(len(r.InDoubt()))}
+	res := Result{
+		Took: time.Since(r.started), InDoubt: uint64(len(r.InDoubt())),
+		In: r.c.Gone.In, Out: r.c.Gone.Out, Dead: r.c.Gone.Dead, Failed: r.c.Gone.Failed,
+	}
 	for _, s := range r.stages {
 		switch {
 		case s.node.Source != nil:

@@ -7,7 +7,9 @@ import (
 	"slices"
 
 	"github.com/weirflow/weir/event"
+	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/recovery"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -28,12 +30,24 @@ func (w *performer) restore() error {
 		o := &at.Open[i]
 		t := &task{in: plan.Accepted{
 			ID: o.ID, Input: event.RecordID{Epoch: o.Epoch, Journal: o.Journal, Seq: o.Seq},
-			Run: w.s.run.c.RootRun, Stage: w.s.name, Data: o.Data, Resumed: true,
+			Run: w.s.run.c.RootRun, Stage: w.s.run.manifest.AcceptedBy(w.s.name, o.ID), Resumed: true,
 		}}
-		for _, u := range o.Updates {
+		var err error
+		if t.in.Data, err = w.renew(o); err != nil {
+			if _, ok := errors.AsType[*payload.UpcastError](err); !ok {
+				return err
+			}
+			t.in.Data, t.failure, t.state = nil, unread(err), taskAnswered
+			w.add(t)
+			continue
+		}
+		for i, u := range o.Updates {
 			seq, e, err := plan.ParseUpdate(u)
 			if err != nil {
 				return fmt.Errorf("open work of %s: %w", t.ref(), err)
+			}
+			if i < o.Foreign { // a record of another stage's port
+				seq = 0
 			}
 			t.notes = append(t.notes, note{[]plan.Entry{e}, seq})
 			t.late = t.late || e.Type == plan.EntryParked
@@ -41,7 +55,6 @@ func (w *performer) restore() error {
 		if e := t.last(); e != nil && e.Type == plan.EntryParked {
 			t.state = taskParked
 		}
-		var err error
 		t.in.Key, err = w.p.Key(t.in.Data)
 		if _, unreadable := errors.AsType[*plan.UnreadableError](err); err != nil && !unreadable { // of which no key is known
 			return fmt.Errorf("key of %s, which was accepted by an earlier epoch: %w", t.ref(), err)
@@ -64,6 +77,19 @@ func (w *performer) restore() error {
 		r.Restore(latest)
 	}
 	return nil
+}
+
+// renew returns the data of an accepted input as it would be accepted now.
+func (w *performer) renew(o *recovery.Open) ([]byte, error) {
+	r, ok := w.p.(plan.Renewer)
+	if !ok {
+		return o.Data, nil
+	}
+	data, err := r.Renew(o.Data, o.Wrote)
+	if err != nil {
+		return nil, fmt.Errorf("what an earlier epoch accepted: %w", err)
+	}
+	return data, nil
 }
 
 // latest returns the newest of the first count entries that a stage recorded,

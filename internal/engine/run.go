@@ -33,14 +33,15 @@ import (
 
 // A Run is one epoch of a run, under way or ended.
 type Run struct {
-	c       Config
-	log     *slog.Logger
-	epoch   journal.Epoch
-	epochs  map[uint64]journal.ID
-	stages  []*stage
-	edges   []*edge
-	started time.Time
-	values  context.Context //nolint:containedctx // what user code finds in its contexts; never done
+	c        Config
+	log      *slog.Logger
+	epoch    journal.Epoch
+	epochs   map[uint64]journal.ID
+	manifest journal.Manifest
+	stages   []*stage
+	edges    []*edge
+	started  time.Time
+	values   context.Context //nolint:containedctx // what user code finds in its contexts; never done
 
 	durable   atomic.Uint64 // LSN, as the log told last
 	logged    atomic.Int64  // bytes placed in this epoch
@@ -107,7 +108,8 @@ func Start(ctx context.Context, c Config) (*Run, error) {
 		return nil, fmt.Errorf("start run %s: its log has no epoch", manifest.Run)
 	}
 	r := &Run{
-		c: c, log: c.Logger, values: context.WithoutCancel(ctx), epoch: manifest.Epochs[len(manifest.Epochs)-1], epochs: map[uint64]journal.ID{},
+		c: c, log: c.Logger, values: context.WithoutCancel(ctx), manifest: manifest,
+		epoch: manifest.Epochs[len(manifest.Epochs)-1], epochs: map[uint64]journal.ID{},
 		started: time.Now(), status: "starting",
 		mail: newMailbox[supervise.PipelineInput](), changed: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -168,6 +170,7 @@ func (r *Run) build() error {
 	if err := r.care(); err != nil {
 		return err
 	}
+	r.inherit()
 	return r.pipe.init(r)
 }
 
@@ -211,6 +214,7 @@ func (r *Run) newStage(n *plan.Node) (*stage, error) {
 			s.out.Add(o.count)
 		}
 	}
+	s.kept = keptOf(n, at)
 	switch {
 	case n.Source != nil && n.Handler == nil && n.Sink == nil && len(n.Inputs) == 0 && len(n.Ports) == 1:
 		if at != nil && at.Position != nil {

@@ -55,6 +55,8 @@ type stage struct {
 	events []supervise.StageInput // to be stepped, in order
 	worker worker
 	ports  []*outlet // data ports, then dead letters if there are any
+	kept   []*tally  // data ports that it had in an earlier epoch
+	heir   []string  // stages whose memory it has, and which only its own checkpoint lets be forgotten
 	inputs []*edge
 	next   int // input to begin with, for fairness
 	tables []plan.Table

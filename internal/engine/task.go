@@ -51,7 +51,7 @@ func (t *task) ref() string { return fmt.Sprintf("%s:%d", t.in.Input.Journal, t.
 // share memory with it.
 type note struct {
 	entries []plan.Entry
-	first   uint64 // sequence of the first entry on the port fx; the others follow it
+	first   uint64 // sequence of the first entry on the port fx; the others follow it. Zero: a single one on another stage's port
 }
 
 // history is all that was recorded of t.
@@ -92,6 +92,9 @@ func (w *performer) add(t *task) {
 	switch {
 	case t.state == taskParked:
 		w.parked++
+	case t.state == taskAnswered && w.tune.Unordered:
+		w.loose = append(w.loose, t)
+	case t.state == taskAnswered:
 	case t.in.Key == "" || w.keys[t.in.Key][0] == t:
 		w.enqueue(t)
 	}
@@ -134,7 +137,18 @@ func (w *performer) sorted() []*task {
 // remember puts the open work into what a snapshot holds.
 func (w *performer) remember(at *recovery.Stage) error {
 	if w.at != nil { // the stage ends before it took it in
-		at.Open, at.NextOpen, at.Taken = w.at.Open, w.at.NextOpen, w.at.Taken
+		at.NextOpen, at.Taken = w.at.NextOpen, w.at.Taken
+		for i := range w.at.Open {
+			o := w.at.Open[i]
+			var err error
+			if o.Data, err = w.renew(&o); err == nil {
+				o.Updates, err = ownUpdates(&o)
+			}
+			if err != nil {
+				return err
+			}
+			at.Open = append(at.Open, o)
+		}
 		return nil
 	}
 	at.NextOpen, at.Taken = w.next, w.took.ids
@@ -154,4 +168,20 @@ func (w *performer) remember(at *recovery.Stage) error {
 		at.Open = append(at.Open, o)
 	}
 	return nil
+}
+
+// ownUpdates returns the updates of an accepted input as the stage would write them:
+// what another stage recorded is not on its port.
+func ownUpdates(o *recovery.Open) ([][]byte, error) {
+	all := slices.Clone(o.Updates)
+	for i := range o.Foreign {
+		_, e, err := plan.ParseUpdate(all[i])
+		if err == nil {
+			all[i], err = plan.AppendUpdate(nil, 0, &e)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open work of %s:%d: %w", o.Journal, o.Seq, err)
+		}
+	}
+	return all, nil
 }

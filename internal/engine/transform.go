@@ -143,7 +143,10 @@ func (w *transform) take(e *edge) (bool, error) {
 		return false, nil
 	}
 	b, raw := h.batch, h.raw
-	to := min(b.N, from+min(pieceLimit, s.limit-s.turn.items))
+	to, bad := b.Readable(from, min(b.N, from+min(pieceLimit, s.limit-s.turn.items)))
+	if bad != nil {
+		return true, w.refused(piece{edge: e, batch: b, raw: raw, from: from, failure: unread(bad)}, false)
+	}
 	if s.careful {
 		to = from + 1
 		if ok, err := s.try(e, b, from); err != nil {

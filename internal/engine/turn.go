@@ -103,8 +103,12 @@ func (s *stage) commit(u journal.Urgency) error {
 	if err == nil {
 		var lsn journal.LSN
 		var size int
+		checked := s.t.Check != nil
 		if lsn, size, err = s.place(s.appendCtx(), s.run.c.Log, u, now); err == nil {
 			s.placed(lsn, size, now)
+			if checked {
+				return s.settleEstate()
+			}
 			return nil
 		}
 	}
@@ -136,7 +140,7 @@ func (s *stage) seal() error {
 		p.output.Port, p.output.Type = p.Name, p.Type
 		p.batch.Journal = p.journal
 		if s.run.c.Paranoid {
-			if err := p.survives(); err != nil {
+			if err := p.survives(s.run.epoch.Number); err != nil {
 				return err
 			}
 		}
@@ -160,8 +164,8 @@ func (s *stage) seal() error {
 }
 
 // survives checks that decoding the record gives what readers get.
-func (p *outlet) survives() error {
-	again, err := p.Decoder.Decode(p.batch.Journal, &p.output, p.output.First)
+func (p *outlet) survives(epoch uint64) error {
+	again, err := p.Decoder.Decode(p.batch.Journal, &p.output, p.output.First, epoch)
 	if err != nil {
 		return fmt.Errorf("port %s: a value cannot be read back: %w", p.Name, err)
 	}

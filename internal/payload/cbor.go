@@ -369,3 +369,29 @@ func numbered(v any) (_ any, err error) {
 	}
 	return v, nil
 }
+
+func (cborCodec) isNull(data []byte) bool { return len(data) == 1 && data[0] == cborNull }
+
+func (cborCodec) members(data []byte) (map[string][]byte, error) {
+	var raw map[string]cbor.RawMessage
+	if err := cborDecoding.Unmarshal(data, &raw); err != nil {
+		return nil, err
+	}
+	return plainMap(raw), nil
+}
+
+func (cborCodec) joinMembers(members map[string][]byte) ([]byte, error) {
+	return cborEncoding.Marshal(rawMap[cbor.RawMessage](members))
+}
+
+func (cborCodec) elements(data []byte) ([][]byte, error) {
+	var raw []cbor.RawMessage
+	if err := cborDecoding.Unmarshal(data, &raw); err != nil {
+		return nil, err
+	}
+	return plainList(raw), nil
+}
+
+func (cborCodec) joinElements(elements [][]byte) ([]byte, error) {
+	return cborEncoding.Marshal(rawList[cbor.RawMessage](elements))
+}

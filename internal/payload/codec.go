@@ -21,6 +21,13 @@ type codec interface {
 	methods(reflect.Type) (methods, error) // the methods of a type that replace its encoding
 	asKey(methods) bool                    // what these methods write can be a map key
 	wants() string                         // the methods to give a type, for hints
+
+	// Encoded records and lists, taken apart and put together again.
+	isNull(data []byte) bool
+	members(data []byte) (map[string][]byte, error)
+	joinMembers(map[string][]byte) ([]byte, error)
+	elements(data []byte) ([][]byte, error)
+	joinElements([][]byte) ([]byte, error)
 }
 
 func codecFor(c event.Codec) (codec, error) {

@@ -157,8 +157,8 @@ var (
 func TestUpcasting(t *testing.T) {
 	unrelated := event.Upcast("other.v1", func(int) (string, error) { return "", nil })
 	typ := compiled[orderV3](t, event.JSON, toV3, unrelated, toV2)
-	if want := []string{"order.v3", "order.v1", "order.v2"}; !slices.Equal(typ.Reads(), want) {
-		t.Errorf("Reads() = %v, want %v", typ.Reads(), want)
+	if want := []string{"order.v3", "order.v1", "order.v2"}; !slices.Equal(typ.Names(), want) {
+		t.Errorf("Names() = %v, want %v", typ.Names(), want)
 	}
 	for _, tc := range []struct {
 		name, data string
@@ -174,7 +174,7 @@ func TestUpcasting(t *testing.T) {
 		{"other.v1", `1`, orderV3{}, `the record is a "other.v1"`},
 	} {
 		got := orderV3{Cents: 99}
-		err := typ.DecodeAs(tc.name, []byte(tc.data), &got)
+		err := typ.DecodeAs(payload.Recorded{Name: tc.name}, []byte(tc.data), &got)
 		if got != tc.want || (err == nil) != (tc.err == "") || err != nil && !strings.Contains(err.Error(), tc.err) {
 			t.Errorf("DecodeAs(%s, %s) = %+v, %v, want %+v, %q", tc.name, tc.data, got, err, tc.want, tc.err)
 		}

@@ -137,17 +137,30 @@ func validWire(name string) bool {
 // to itself or has an encoding of its own.
 func schemaOf(s *shape) string {
 	var b strings.Builder
-	writeSchema(&b, s, map[*shape]bool{})
+	w := schemaWriter{b: &b, open: map[*shape]bool{}}
+	w.write(s)
 	return b.String()
 }
 
-func writeSchema(b *strings.Builder, s *shape, open map[*shape]bool) {
-	if open[s] {
+// A schemaWriter writes one schema, with old in the place of typ if that is set.
+type schemaWriter struct {
+	b    *strings.Builder
+	open map[*shape]bool
+	typ  reflect.Type
+	old  *shape
+}
+
+func (w *schemaWriter) write(s *shape) {
+	if w.old != nil && s.typ == w.typ {
+		s = w.old
+	}
+	b := w.b
+	if w.open[s] {
 		b.WriteString("@" + bareName(s.typ))
 		return
 	}
-	open[s] = true
-	defer delete(open, s)
+	w.open[s] = true
+	defer delete(w.open, s)
 	switch s.class {
 	case instant:
 		b.WriteString("time")
@@ -157,44 +170,44 @@ func writeSchema(b *strings.Builder, s *shape, open map[*shape]bool) {
 		fmt.Fprintf(b, "%s(%s)", bareName(s.typ), s.methods)
 	case record:
 		b.WriteByte('{')
-		writeFields(b, s.fields, open)
+		w.fields(s.fields)
 		b.WriteByte('}')
 	case array:
 		fmt.Fprintf(b, "[%d]", s.typ.Len())
-		writeSchema(b, s.elem, open)
+		w.write(s.elem)
 	case list:
 		b.WriteString("[]")
-		writeSchema(b, s.elem, open)
+		w.write(s.elem)
 	case mapping:
 		b.WriteString("map[")
-		writeSchema(b, s.key, open)
+		w.write(s.key)
 		b.WriteByte(']')
-		writeSchema(b, s.elem, open)
+		w.write(s.elem)
 	case pointer:
 		b.WriteByte('*')
-		writeSchema(b, s.elem, open)
+		w.write(s.elem)
 	default:
 		b.WriteString(s.typ.Kind().String())
 	}
 }
 
-func writeFields(b *strings.Builder, fields []field, open map[*shape]bool) {
+func (w *schemaWriter) fields(fields []field) {
 	first := true
 	for _, f := range fields {
 		if f.skip {
 			continue
 		}
 		if !first {
-			b.WriteByte(',')
+			w.b.WriteByte(',')
 		}
 		first = false
 		if f.inline {
-			b.WriteString("...")
-			writeSchema(b, f.shape, open)
+			w.b.WriteString("...")
+			w.write(f.shape)
 			continue
 		}
-		fmt.Fprintf(b, "%q:", f.wire)
-		writeSchema(b, f.shape, open)
-		b.WriteString(f.options)
+		fmt.Fprintf(w.b, "%q:", f.wire)
+		w.write(f.shape)
+		w.b.WriteString(f.options)
 	}
 }

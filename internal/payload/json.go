@@ -300,3 +300,29 @@ func appendEscape(dst []byte, c byte) []byte {
 	const hex = "0123456789abcdef"
 	return append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 }
+
+func (jsonCodec) isNull(data []byte) bool { return string(data) == "null" }
+
+func (jsonCodec) members(data []byte) (map[string][]byte, error) {
+	var raw map[string]jsontext.Value
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return nil, err
+	}
+	return plainMap(raw), nil
+}
+
+func (jsonCodec) joinMembers(members map[string][]byte) ([]byte, error) {
+	return json.Marshal(rawMap[jsontext.Value](members), json.Deterministic(true))
+}
+
+func (jsonCodec) elements(data []byte) ([][]byte, error) {
+	var raw []jsontext.Value
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return nil, err
+	}
+	return plainList(raw), nil
+}
+
+func (jsonCodec) joinElements(elements [][]byte) ([]byte, error) {
+	return json.Marshal(rawList[jsontext.Value](elements))
+}

@@ -2,6 +2,7 @@ package payload
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"reflect"
 	"unsafe"
@@ -37,6 +38,7 @@ type Type[T any] struct {
 	Why        string      // the field that makes Mode Decode, and the reason; else empty
 
 	codec     codec
+	hash      string // SchemaHash in hex
 	node      *node
 	owned     *owner
 	floats    []place // in Mode Share: where T holds numbers whose equality says too little
@@ -46,8 +48,8 @@ type Type[T any] struct {
 }
 
 // For compiles T for a codec. The error names every field that cannot be
-// written or would not come back, each with a hint. Upcasters that do not lead
-// to T are ignored, so all those of a flow can be passed.
+// written or would not come back, each with a hint. Upcasters that lead neither to
+// T nor to a part of it are ignored, so all those of a flow can be passed.
 func For[T any](c event.Codec, up ...event.Upcaster) (*Type[T], error) {
 	typ := reflect.TypeFor[T]()
 	codec, err := codecFor(c)
@@ -65,6 +67,7 @@ func For[T any](c event.Codec, up ...event.Upcaster) (*Type[T], error) {
 	t := &Type[T]{Name: name, Codec: c, codec: codec, node: codec.compile(root), owned: compileOwner(root)}
 	t.Schema = schemaOf(root)
 	t.SchemaHash = sha256.Sum256([]byte(c.String() + " " + t.Schema))
+	t.hash = hex.EncodeToString(t.SchemaHash[:])
 	t.Mode, t.Why = modeOf(root)
 	if t.Mode == Share {
 		t.floats = floatsOf(nil, root, 0)
@@ -78,7 +81,7 @@ func For[T any](c event.Codec, up ...event.Upcaster) (*Type[T], error) {
 	if err := t.probe(); err != nil {
 		return nil, err
 	}
-	if t.older, err = compileOlder(typ, name, codec, up); err != nil {
+	if t.older, err = compileOlder(root, name, codec, c, up); err != nil {
 		return nil, err
 	}
 	return t, nil

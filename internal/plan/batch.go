@@ -17,13 +17,15 @@ var ErrFull = errors.New("too much is emitted for one transition")
 type Batch struct {
 	Journal  string // "stage.port"
 	Type     string // payload type name, as recorded: what Raw encodes
+	Schema   string // hash of its schema; empty if Raw is what the port writes today
 	First    uint64 // sequence of the first record
 	N        int
 	LSN      journal.LSN // of the last frame of the transition; set by the engine when placed
 	Epoch    journal.ID  // who authored it; with Journal and sequence it is the record id
 	Recorded int64       // wall clock of the transition, nanoseconds since 1970
 
-	Values any // []T, N long
+	Values any     // []T, N long
+	Bad    []error // why a record could not be read as a T, its value is zero then; nil if all could
 
 	Raw  []byte   // holds the encoded payloads; payload i is Raw[Offs[2*i]:Offs[2*i+1]]
 	Offs []uint32 // 2*N offsets
@@ -38,6 +40,20 @@ type Batch struct {
 // Payload returns the encoding of record i.
 func (b *Batch) Payload(i int) []byte { return b.Raw[b.Offs[2*i]:b.Offs[2*i+1]] }
 
+// Readable returns the first record from i on, below to, that could not be read, or
+// to, and why record i itself could not be.
+func (b *Batch) Readable(i, to int) (end int, bad error) {
+	if b.Bad == nil {
+		return to, nil
+	}
+	for end = i; end < to && b.Bad[end] == nil; end++ {
+	}
+	if end < to && end == i {
+		return end, b.Bad[end]
+	}
+	return end, nil
+}
+
 // Last returns the sequence of the last record.
 func (b *Batch) Last() uint64 { return b.First + uint64(b.N) - 1 }
 
@@ -46,6 +62,9 @@ func (b *Batch) One(i int) *Batch {
 	one := *b
 	one.First, one.N = b.First+uint64(i), 1
 	one.Values = reflect.ValueOf(b.Values).Slice3(i, i+1, i+1).Interface()
+	if b.Bad != nil {
+		one.Bad = b.Bad[i : i+1 : i+1]
+	}
 	if b.Offs != nil {
 		one.Offs = b.Offs[2*i : 2*i+2 : 2*i+2]
 	}
@@ -87,9 +106,10 @@ type Writer interface {
 // A Decoder makes typed batches.
 type Decoder interface {
 	// Decode makes the batch that readers in the writing process got, from what
-	// the log holds. Records before sequence from are left out; the batch may
-	// then be nil.
-	Decode(journalName string, o *journal.Output, from uint64) (*Batch, error)
+	// the log holds, written in an epoch. Records before sequence from are left
+	// out; the batch may then be nil. A record that an upcaster refuses is in the
+	// batch, as bad.
+	Decode(journalName string, o *journal.Output, from, epoch uint64) (*Batch, error)
 
 	// Private returns b for one more reader: b itself when its values can be
 	// shared, else a batch with copies.
@@ -151,8 +171,9 @@ type Table interface {
 	// Revert undoes the changes since the last Commit.
 	Revert() error
 
-	// Apply sets what recovery read: one change that was placed at lsn.
-	Apply(c journal.Change, lsn journal.LSN) error
+	// Apply sets what recovery read: one change that was placed at lsn, with a value
+	// as it was written in an epoch.
+	Apply(c journal.Change, lsn journal.LSN, epoch uint64) error
 
 	// Snapshot yields every entry in ascending order of encoded keys, with the
 	// LSN of its last change; key and value are valid until yield returns.

@@ -1,25 +1,59 @@
 package plan
 
 import (
+	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/internal/wire"
 	"github.com/weirflow/weir/journal"
+	"github.com/weirflow/weir/topology"
 )
 
 // A TypedDecoder is the Decoder of a port whose payloads are Ts.
-type TypedDecoder[T any] struct{ typ *payload.Type[T] }
+type TypedDecoder[T any] struct {
+	typ  *payload.Type[T]
+	past Past
+}
 
-var _ Decoder = TypedDecoder[int]{}
+var (
+	_ Decoder    = (*TypedDecoder[int])(nil)
+	_ Rememberer = (*TypedDecoder[int])(nil)
+)
 
 // NewDecoder returns the decoder of ports whose payloads are of typ.
-func NewDecoder[T any](typ *payload.Type[T]) TypedDecoder[T] { return TypedDecoder[T]{typ} }
+func NewDecoder[T any](typ *payload.Type[T]) *TypedDecoder[T] { return &TypedDecoder[T]{typ: typ} }
+
+// Remember says what the port's payloads were in earlier epochs; see Rememberer.
+func (d *TypedDecoder[T]) Remember(past Past) { d.past = past }
+
+// Reads tells how payloads are read that were recorded as was; see Rememberer.
+func (d *TypedDecoder[T]) Reads(was topology.Type) Reading {
+	switch d.typ.Reads(payload.Recorded{Name: was.Name, Schema: was.Schema}) {
+	case payload.Upcast:
+		return Upcast
+	case payload.AsIs:
+		switch {
+		case hex.EncodeToString(d.typ.SchemaHash[:]) == was.Schema:
+			return Same
+		case d.typ.Widens(was.Shape):
+			return Widened
+		}
+	case payload.Unreadable:
+	}
+	return Unreadable
+}
 
 // Decode makes a batch from what the log holds; see Decoder. It keeps nothing
 // of o.
-func (d TypedDecoder[T]) Decode(name string, o *journal.Output, from uint64) (*Batch, error) {
+func (d *TypedDecoder[T]) Decode(name string, o *journal.Output, from, epoch uint64) (*Batch, error) {
 	b := &Batch{Journal: name, Type: o.Type, Digest: o.Digest}
+	was := payload.Recorded{Name: o.Type}
+	if t := d.past.At(epoch); t != nil {
+		was.Schema = t.Schema
+		b.Schema = t.Schema
+	}
 	var values []T
 	var rec journal.Record
 	records := journal.NewRecords(o)
@@ -43,8 +77,12 @@ func (d TypedDecoder[T]) Decode(name string, o *journal.Output, from uint64) (*B
 		}
 		var v T
 		values = append(values, v)
-		if err := d.typ.DecodeAs(o.Type, rec.Payload, &values[len(values)-1]); err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", name, seq, err)
+		if err := d.typ.DecodeAs(was, rec.Payload, &values[len(values)-1]); err != nil {
+			if _, ok := errors.AsType[*payload.UpcastError](err); !ok {
+				return nil, fmt.Errorf("%s:%d: %w", name, seq, err)
+			}
+			b.Bad = append(b.Bad, make([]error, len(values)-1-len(b.Bad))...)
+			b.Bad = append(b.Bad, err)
 		}
 		b.CRCs = append(b.CRCs, wire.Checksum(rec.Payload))
 		b.Offs = append(b.Offs, uint32(len(b.Raw)), uint32(len(b.Raw)+len(rec.Payload)))
@@ -65,12 +103,15 @@ func (d TypedDecoder[T]) Decode(name string, o *journal.Output, from uint64) (*B
 	if b.N == 0 {
 		return nil, nil
 	}
+	if b.Bad != nil {
+		b.Bad = append(b.Bad, make([]error, b.N-len(b.Bad))...)
+	}
 	b.Values = values
 	return b, nil
 }
 
 // Private returns b for one more reader; see Decoder.
-func (d TypedDecoder[T]) Private(b *Batch) *Batch {
+func (d *TypedDecoder[T]) Private(b *Batch) *Batch {
 	if d.typ.Mode == payload.Share {
 		return b
 	}
@@ -81,7 +122,10 @@ func (d TypedDecoder[T]) Private(b *Batch) *Batch {
 			d.typ.CloneTo(&to[i], &from[i])
 			continue
 		}
-		if err := d.typ.DecodeAs(b.Type, b.Payload(i), &to[i]); err != nil {
+		if len(b.Bad) > i && b.Bad[i] != nil {
+			continue
+		}
+		if err := d.typ.DecodeAs(payload.Recorded{Name: b.Type, Schema: b.Schema}, b.Payload(i), &to[i]); err != nil {
 			// The writer read it back when it wrote it.
 			panic(fmt.Sprintf("weir: %s:%d was read once and cannot be read again: %v", b.Journal, b.First+uint64(i), err))
 		}

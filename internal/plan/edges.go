@@ -44,6 +44,7 @@ type Read struct {
 // At is what a sink is told when it opens.
 type At struct {
 	Flow, Stage string
+	StageAt     func(journal.LSN) string // what the stage was called when a record was written; nil if it was always Stage
 	Run         string
 	Epoch       uint64
 	EpochID     journal.ID

@@ -54,6 +54,13 @@ type Restorer interface {
 	Restore(latest []Entry)
 }
 
+// A Renewer is a Performer that reads what was accepted in an earlier epoch, when
+// its inputs were of another type; see Rememberer, which it is.
+type Renewer interface {
+	// Renew returns what Accept returned in an epoch as Accept would return it now.
+	Renew(data []byte, epoch uint64) ([]byte, error)
+}
+
 // Performing tunes a Performer's stage.
 type Performing struct {
 	Concurrency int  // executions at once, at least 1

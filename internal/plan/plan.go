@@ -61,6 +61,7 @@ type Node struct {
 	Performing Performing
 
 	Tables []Table // what the handler remembers, in a fixed order
+	Kept   Table   // the one of them that the graph tells the type of; nil if it tells of none
 
 	OnError  OnError
 	Guards   Guards

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/journal"
+	"github.com/weirflow/weir/topology"
 )
 
 // A TypedTable is the Table of a stage that keeps an S for each K. It is used
@@ -20,6 +22,7 @@ type TypedTable[K comparable, S any] struct {
 	keys *payload.KeyType[K]
 	typ  *payload.Type[S]
 	turn *Turn
+	past Past // what its state was in earlier epochs
 
 	rows    map[K]*row[K, S]
 	live    int
@@ -61,6 +64,9 @@ type change[K comparable, S any] struct {
 func NewTable[K comparable, S any](name string, keys *payload.KeyType[K], typ *payload.Type[S], turn *Turn) *TypedTable[K, S] {
 	return &TypedTable[K, S]{name: name, keys: keys, typ: typ, turn: turn, rows: map[K]*row[K, S]{}}
 }
+
+// Remember says what the state was in earlier epochs; see Rememberer.
+func (t *TypedTable[K, S]) Remember(past Past) { t.past = past }
 
 // Name returns the table's name.
 func (t *TypedTable[K, S]) Name() string { return t.name }
@@ -357,7 +363,7 @@ func (t *TypedTable[K, S]) Revert() error {
 }
 
 // Apply sets what recovery read; see Table.
-func (t *TypedTable[K, S]) Apply(c journal.Change, lsn journal.LSN) error {
+func (t *TypedTable[K, S]) Apply(c journal.Change, lsn journal.LSN, epoch uint64) error {
 	text := string(c.Key)
 	k, err := t.keys.Parse(text)
 	if err != nil {
@@ -377,10 +383,39 @@ func (t *TypedTable[K, S]) Apply(c journal.Change, lsn journal.LSN) error {
 		t.rows[k], t.sorted = r, nil
 	}
 	r.at = lsn
-	if err := t.typ.DecodeInto(c.Value, &r.value); err != nil {
+	if err := t.read(c.Value, epoch, &r.value); err != nil {
 		return fmt.Errorf("table %s, key %q: %w", t.name, text, err)
 	}
 	return nil
+}
+
+// read decodes what was written in an epoch.
+func (t *TypedTable[K, S]) read(data []byte, epoch uint64, v *S) error {
+	if was := t.past.At(epoch); was != nil {
+		return t.typ.DecodeState(payload.Recorded{Name: was.Name, Schema: was.Schema}, data, v)
+	}
+	return t.typ.DecodeInto(data, v)
+}
+
+// Try reports why a value that was written in an epoch cannot be read; see
+// Rememberer.
+func (t *TypedTable[K, S]) Try(data []byte, epoch uint64) error {
+	var v S
+	return t.read(data, epoch, &v)
+}
+
+// Reads tells how state is read that was recorded as was; see Reader.
+func (t *TypedTable[K, S]) Reads(was topology.Type) Reading {
+	r := t.typ.Reads(payload.Recorded{Name: was.Name, Schema: was.Schema})
+	switch {
+	case hex.EncodeToString(t.typ.SchemaHash[:]) == was.Schema:
+		return Same
+	case r == payload.Upcast:
+		return Upcast
+	case t.typ.Widens(was.Shape):
+		return Widened
+	}
+	return Unreadable
 }
 
 // Snapshot yields every entry; see Table.

@@ -146,7 +146,7 @@ func testTable[S any](t *testing.T, mode payload.Mode, add func(*S, int), read f
 				var c journal.Change
 				cs := journal.NewChanges(&st)
 				for cs.Next(&c) {
-					if err := copied.Apply(c, lsn); err != nil {
+					if err := copied.Apply(c, lsn, 1); err != nil {
 						r.Fatal(err)
 					}
 				}

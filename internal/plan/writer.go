@@ -108,7 +108,7 @@ func (w *TypedWriter[T]) EmitFrom(v T, c *Cause) {
 // as Ts and can be shared; nil ends it.
 func (w *TypedWriter[T]) Watch(b *Batch, from int) {
 	w.in, w.inValues = nil, nil
-	if b == nil || w.typ.Mode != payload.Share || b.Type != w.typ.Name {
+	if b == nil || w.typ.Mode != payload.Share || b.Type != w.typ.Name || b.Schema != "" {
 		return
 	}
 	if vs, ok := b.Values.([]T); ok {

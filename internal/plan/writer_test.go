@@ -167,7 +167,7 @@ func TestWriterTellsZerosApart(t *testing.T) {
 			w.Watch(in, 0)
 			w.Emit(point{1, y, "a"})
 			o, b := w.Seal(1, 0)
-			again, err := plan.NewDecoder(typeOf[point](t)).Decode("s.out", &o, 1)
+			again, err := plan.NewDecoder(typeOf[point](t)).Decode("s.out", &o, 1, 1)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -199,7 +199,7 @@ func TestDecodeFromWithin(t *testing.T) {
 	}
 	o, b := w.Seal(10, 99)
 	d := plan.NewDecoder(typ)
-	got, err := d.Decode("s.out", &o, 13)
+	got, err := d.Decode("s.out", &o, 13, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestDecodeFromWithin(t *testing.T) {
 	if diff := cmp.Diff(&want, got); diff != "" {
 		t.Errorf("Decode (-want +got):\n%s", diff)
 	}
-	if none, err := d.Decode("s.out", &o, 15); none != nil || err != nil {
+	if none, err := d.Decode("s.out", &o, 15, 1); none != nil || err != nil {
 		t.Errorf("Decode after the last record = %v, %v", none, err)
 	}
 	private := d.Private(b)
@@ -219,7 +219,7 @@ func TestDecodeFromWithin(t *testing.T) {
 		t.Error("a private batch shares its values")
 	}
 	o.Records = o.Records[:len(o.Records)-1]
-	if _, err := d.Decode("s.out", &o, 10); err == nil {
+	if _, err := d.Decode("s.out", &o, 10, 1); err == nil {
 		t.Error("Decode of cut records: no error")
 	}
 }

@@ -13,10 +13,14 @@ import (
 // A stage is a Stage while transitions are folded into it.
 type stage struct {
 	Stage
-	check  journal.LSN // last frame of the checkpoint it began with, zero if none
-	number uint64      // of the frame that must come next; zero: the first is yet to be seen
+	base   *journal.Placed // the checkpoint that it begins with; nil if there is none
+	check  journal.LSN     // its last frame, zero if there is none
+	epoch  uint64          // its epoch, zero if there is none
+	lives  []life          // in which its memory counts
+	number uint64          // of the frame that must come next; zero: the first is yet to be seen
 	table  func(stage, name string) (Table, error)
 	tables map[string]Table // by name, nil for one that is not read
+	rows   rows             // state that is not given to tables yet; nil if all is at once
 	open   map[uint64]*Open
 	timers map[string]journal.Timer
 }
@@ -34,7 +38,7 @@ func newStage(name string, table func(stage, name string) (Table, error)) *stage
 // load takes what a checkpoint itself says.
 func (s *stage) load(p *journal.Placed) {
 	c := p.Check
-	s.check, s.Last = p.Last, p.Last
+	s.check, s.Last, s.Checked = p.Last, p.Last, p.Last
 	s.Frames = p.Number + p.Frames() - 1
 	s.Position, s.Watermark = c.Position, c.Watermark
 	s.Snapshot, s.At, s.Redo = c.Snapshot, c.At, c.Redo
@@ -42,7 +46,9 @@ func (s *stage) load(p *journal.Placed) {
 		s.Redo = p.First // its own changes, whose place it could not know
 	}
 	for _, cur := range c.Cursors {
-		s.Cursors[cur.Journal] = journal.Cursor{Journal: cur.Journal, Seq: cur.Seq, End: natural(cur.End)}
+		if s.alive(s.epoch) {
+			s.Cursors[cur.Journal] = journal.Cursor{Journal: cur.Journal, Seq: cur.Seq, End: natural(cur.End)}
+		}
 	}
 	for _, e := range c.Ports {
 		s.Ports[e.Port] = Port{Count: e.Count, Digest: e.Digest, End: natural(e.Kind)}
@@ -52,6 +58,7 @@ func (s *stage) load(p *journal.Placed) {
 // unpack brings what a snapshot held into the form that is folded.
 func (s *stage) unpack() {
 	for i := range s.Open {
+		s.Open[i].Wrote = s.epoch
 		s.open[s.Open[i].ID] = &s.Open[i]
 	}
 	for _, t := range s.Timers {
@@ -101,8 +108,10 @@ func (s *stage) fold(p *journal.Placed) error {
 		if s.Redo == 0 {
 			s.Redo = p.First
 		}
-		if err := s.remember(p); err != nil {
-			return err
+		if s.alive(p.Epoch) {
+			if err := s.remember(p); err != nil {
+				return err
+			}
 		}
 	}
 	if p.Last > s.check {
@@ -117,7 +126,7 @@ func (s *stage) remember(p *journal.Placed) error {
 	for i := range p.State {
 		cs := journal.NewChanges(&p.State[i])
 		for cs.Next(&c) {
-			if err := s.apply(p.State[i].Table, c, p.Last); err != nil {
+			if err := s.apply(p.State[i].Table, c, p.Last, p.Epoch); err != nil {
 				return fmt.Errorf("frame %d: %w", p.Last, err)
 			}
 		}
@@ -126,7 +135,7 @@ func (s *stage) remember(p *journal.Placed) error {
 		}
 	}
 	for i := range p.Open {
-		if err := s.work(p.Last, p.Open[i]); err != nil {
+		if err := s.work(p, p.Open[i]); err != nil {
 			return err
 		}
 	}
@@ -151,7 +160,11 @@ func (s *stage) remember(p *journal.Placed) error {
 }
 
 // apply gives a change to its table.
-func (s *stage) apply(table string, c journal.Change, at journal.LSN) error {
+func (s *stage) apply(table string, c journal.Change, at journal.LSN, epoch uint64) error {
+	if s.rows != nil {
+		s.rows.apply(table, c, at, epoch)
+		return nil
+	}
 	t, known := s.tables[table]
 	if !known {
 		var err error
@@ -163,19 +176,20 @@ func (s *stage) apply(table string, c journal.Change, at journal.LSN) error {
 	if t == nil {
 		return nil
 	}
-	if err := t.Apply(c, at); err != nil {
+	if err := t.Apply(c, at, epoch); err != nil {
 		return fmt.Errorf("table %s of stage %s: %w", table, s.Name, err)
 	}
 	return nil
 }
 
 // work folds one change of open work.
-func (s *stage) work(lsn journal.LSN, w journal.OpenWork) error {
+func (s *stage) work(p *journal.Placed, w journal.OpenWork) error {
+	lsn := p.Last
 	w.Data = bytes.Clone(w.Data)
 	o := s.open[w.ID]
 	switch {
 	case w.Op == journal.OpenAdd && w.ID >= s.NextOpen:
-		s.open[w.ID] = &Open{OpenWork: w}
+		s.open[w.ID] = &Open{OpenWork: w, Wrote: p.Epoch}
 		s.NextOpen = w.ID + 1
 	case w.Op == journal.OpenUpdate && o != nil:
 		o.Updates = append(o.Updates, w.Data)
@@ -208,7 +222,11 @@ func (s *stage) receipt(r evidence.Receipt) {
 func (s *stage) advance(p *journal.Placed) error {
 	s.Last = p.Last
 	s.Frames = p.Number + p.Frames() - 1
+	alive := s.alive(p.Epoch)
 	for i := range p.Consumed {
+		if !alive {
+			break
+		}
 		if err := s.consume(p.Last, &p.Consumed[i]); err != nil {
 			return err
 		}
@@ -222,7 +240,9 @@ func (s *stage) advance(p *journal.Placed) error {
 		}
 	}
 	err := each(p, journal.PortSys, evidence.TypeTrying, func(t evidence.Trying) {
-		s.Trying = append(s.Trying, Trying{Trying: t, Epoch: p.Epoch})
+		if alive {
+			s.Trying = append(s.Trying, Trying{Trying: t, Epoch: p.Epoch})
+		}
 	})
 	if err != nil {
 		return err
@@ -313,6 +333,9 @@ func (s *stage) agree(lsn journal.LSN, e *journal.End, port Port) error {
 func (s *stage) confirm(p *journal.Placed) error {
 	c := p.Check
 	for _, cur := range c.Cursors {
+		if !s.alive(p.Epoch) {
+			break
+		}
 		have, ok := s.Cursors[cur.Journal]
 		if ok && have.Seq != cur.Seq {
 			return &Violation{
@@ -327,7 +350,7 @@ func (s *stage) confirm(p *journal.Placed) error {
 			return err
 		}
 	}
-	s.Snapshot, s.At, s.Redo = c.Snapshot, c.At, c.Redo
+	s.Snapshot, s.At, s.Redo, s.Checked = c.Snapshot, c.At, c.Redo, p.Last
 	s.Trying = nil
 	if s.Redo == 0 && p.Last > s.At && changes(&p.Transition) {
 		s.Redo = p.First

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -78,9 +79,20 @@ func ReadInto(log Log, table func(stage, name string) (Table, error)) (*State, e
 		stages: map[string]*stage{},
 		state:  &State{Stages: map[string]*Stage{}, Terminals: map[uint64]evidence.Terminal{}},
 	}
+	m := log.Manifest()
+	for e := range m.Redefinitions() {
+		r.redefined = append(r.redefined, e)
+	}
 	tails := log.Tails()
+	names := slices.Sorted(maps.Keys(tails))
+	for _, name := range names {
+		if err := r.checkpoint(name, tails[name]); err != nil {
+			return nil, err
+		}
+	}
+	r.prepare()
 	r.state.From = r.head + 1
-	for _, name := range slices.Sorted(maps.Keys(tails)) {
+	for _, name := range names {
 		need, err := r.begin(name, tails[name])
 		if err != nil {
 			return nil, err
@@ -90,8 +102,15 @@ func ReadInto(log Log, table func(stage, name string) (Table, error)) (*State, e
 	if err := r.forward(); err != nil {
 		return nil, err
 	}
-	for name, s := range r.stages {
-		s.finish()
+	r.enter(math.MaxUint64)
+	for _, name := range slices.Sorted(maps.Keys(r.stages)) {
+		s := r.stages[name]
+		if s.empty() {
+			continue
+		}
+		if err := s.finish(); err != nil {
+			return nil, err
+		}
 		r.state.Stages[name] = &s.Stage
 	}
 	if err := r.compare(); err != nil {
@@ -107,22 +126,35 @@ type reader struct {
 	table  func(stage, name string) (Table, error)
 	stages map[string]*stage
 	state  *State
+
+	redefined []*journal.Epoch // epochs with another definition that are not entered yet, in order
 }
 
-// begin loads the newest checkpoint of a stage and returns the first LSN that
-// must be read because of it.
-func (r *reader) begin(name string, tail journal.Tail) (need journal.LSN, err error) {
+// checkpoint reads the newest checkpoint of a stage.
+func (r *reader) checkpoint(name string, tail journal.Tail) error {
 	s := r.stage(name)
 	if tail.Checkpoint == 0 {
-		return 1, nil
+		return nil
 	}
 	p, err := journal.TransitionAt(r.log, tail.Checkpoint)
 	if err != nil {
-		return 0, fmt.Errorf("checkpoint of stage %s: %w", name, err)
+		return fmt.Errorf("checkpoint of stage %s: %w", name, err)
 	}
 	r.state.Read += int(p.Frames())
 	if p.Stage != name || p.Check == nil {
-		return 0, &Violation{Stage: name, LSN: p.Last, Expected: "a checkpoint of this stage", Found: "another transition"}
+		return &Violation{Stage: name, LSN: p.Last, Expected: "a checkpoint of this stage", Found: "another transition"}
+	}
+	s.base, s.epoch = p, p.Epoch
+	return nil
+}
+
+// begin loads the checkpoint of a stage and returns the first LSN that must be
+// read because of it.
+func (r *reader) begin(name string, tail journal.Tail) (need journal.LSN, err error) {
+	s := r.stage(name)
+	p := s.base
+	if p == nil {
+		return r.first(name), nil
 	}
 	s.load(p)
 	if err := r.snapshot(s, p.Check); err != nil {
@@ -164,7 +196,10 @@ func (r *reader) snapshot(s *stage, c *journal.Checkpoint) error {
 			Found:    fmt.Sprintf("%x over %d bytes", sum, len(data)),
 		}
 	}
-	if err := ParseSnapshot(data, &s.Stage, s.apply); err != nil {
+	err = ParseSnapshot(data, &s.Stage, func(table string, c journal.Change, at journal.LSN) error {
+		return s.apply(table, c, at, s.epoch)
+	})
+	if err != nil {
 		return fmt.Errorf("stage %s: snapshot %s: %w", s.Name, c.Snapshot, err)
 	}
 	s.unpack()
@@ -192,6 +227,7 @@ func (r *reader) forward() (err error) {
 			return err
 		}
 		r.state.Read += int(p.Frames())
+		r.enter(p.Epoch)
 		if err := r.stage(p.Stage).fold(&p); err != nil {
 			return err
 		}
@@ -278,8 +314,9 @@ func each[E evidence.Trying | evidence.Receipt | evidence.Terminal](p *journal.P
 	return nil
 }
 
-// finish puts what was folded in maps into the order that Stage promises.
-func (s *stage) finish() {
+// finish puts what was folded in maps into the order that Stage promises, and gives
+// the tables what they did not get yet.
+func (s *stage) finish() error {
 	s.Open = s.Open[:0:0]
 	for _, id := range slices.Sorted(maps.Keys(s.open)) {
 		s.Open = append(s.Open, *s.open[id])
@@ -300,4 +337,7 @@ func (s *stage) finish() {
 			break
 		}
 	}
+	rows := s.rows
+	s.rows = nil
+	return rows.each(s.apply)
 }

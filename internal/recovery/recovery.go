@@ -23,6 +23,11 @@
 // cursors, ports and position too. So Checkpoint.Redo, the first transition that
 // must be read again, counts receipts and consumed timers among the changes.
 //
+// Where an epoch ran another definition than the one before, the manifest says
+// what each stage had when it began (journal.Redefinition). That is applied
+// between the frames before the epoch's first and that one, to the stages whose
+// checkpoint is older than the epoch; one of the epoch or a later one has it in it.
+//
 // A log that contradicts itself is a [*Violation].
 package recovery
 
@@ -32,10 +37,11 @@ import (
 )
 
 // A Table takes state; plan.Table is one. See there. A change is valid until
-// Apply returns.
+// Apply returns; epoch is the one in which its value was written, which is not
+// always that of lsn: a snapshot is written anew.
 type Table interface {
 	Name() string
-	Apply(c journal.Change, lsn journal.LSN) error
+	Apply(c journal.Change, lsn journal.LSN, epoch uint64) error
 }
 
 // A Stage is where a stage stood.
@@ -58,7 +64,8 @@ type Stage struct {
 	Snapshot  string                    // of the newest checkpoint, "" if that has none
 	At        journal.LSN               // the snapshot holds all changes up to here
 	Redo      journal.LSN               // first transition with a change after the snapshot; zero if none
-	Last      journal.LSN               // newest frame
+	Last      journal.LSN               // newest frame, zero if it has none
+	Checked   journal.LSN               // newest frame with a checkpoint, zero if it has none
 }
 
 // MaxTaken is how many messages from the inbox a stage remembers that it has taken.
@@ -75,6 +82,8 @@ type Port struct {
 type Open struct {
 	journal.OpenWork
 	Updates [][]byte
+	Foreign int    // so many of Updates, the first, are records of a stage whose memory this one took
+	Wrote   uint64 // the epoch in which Data was written
 }
 
 // Trying is one input whose handler was about to be called.
@@ -85,7 +94,7 @@ type Trying struct {
 
 // A State is where a run stood.
 type State struct {
-	Stages    map[string]*Stage            // every stage that has frames, the pipeline included
+	Stages    map[string]*Stage            // every stage that has frames or a memory, the pipeline included
 	Terminals map[uint64]evidence.Terminal // what the pipeline said at its end, by epoch, where it was read
 	Read      int                          // frames read
 	From      journal.LSN                  // where reading began; the log's head plus one if nothing had to be read

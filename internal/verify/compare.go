@@ -498,7 +498,7 @@ func (s *stage) apply() error {
 func (s *stage) applyTo(table string, c *journal.Change) error {
 	for _, t := range s.node.Tables {
 		if t.Name() == table {
-			return t.Apply(*c, s.p.Last)
+			return t.Apply(*c, s.p.Last, s.p.Epoch)
 		}
 	}
 	return fmt.Errorf("the stage has no table %s any more", strings.TrimPrefix(table, "."))

@@ -210,7 +210,7 @@ func (e *edge) close() {
 // decode makes the batch that readers get of a recorded output. One that cannot
 // be decoded has no Values.
 func decode(p *plan.Port, name string, o *journal.Output, at *journal.Placed, epochs map[uint64]journal.ID) (*plan.Batch, error) {
-	b, err := p.Decoder.Decode(name, o, o.First)
+	b, err := p.Decoder.Decode(name, o, o.First, at.Epoch)
 	if err == nil && (b == nil || b.N != o.Count) {
 		err = fmt.Errorf("%s: %d records from %d on, of which fewer can be read", name, o.Count, o.First)
 	}

@@ -133,7 +133,7 @@ func (s *stage) atEnds() error {
 		return nil
 	}
 	for _, e := range s.inputs {
-		if e.saw != journal.Natural && !e.foreign {
+		if e.saw != journal.Natural && !e.foreign && s.v.reads(s.name, e.journal, s.p.Epoch) {
 			s.add(Difference{
 				Kind: Inconsistent, Stage: s.name, Journal: e.journal, LSN: s.p.Last,
 				Fields: []Field{{Path: "end", Recorded: "the stage has ended", Computed: "its input has not"}},

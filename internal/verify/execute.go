@@ -43,6 +43,10 @@ func (e *panicError) Error() string { return e.text }
 // dead letter, nil if there is none.
 func (s *stage) finish(t *open, g *grave) *execution {
 	x := &execution{s: s, t: t, n: len(t.facts), ends: true}
+	if t.bad != nil {
+		x.failure = unread(t.bad)
+		return x
+	}
 	if g != nil && g.Kind == event.KindTooLarge && g.Reason == journal.ErrTooLarge.Error() {
 		x.failure = &plan.Failure{Kind: g.Kind, Err: journal.ErrTooLarge}
 		return x
@@ -86,8 +90,10 @@ func (x *execution) once(goOn bool) (r plan.Result) {
 
 // first is where the first fact is, or would be.
 func (x *execution) first() uint64 {
-	if len(x.t.facts) > 0 {
-		return x.t.facts[0].seq
+	for i := range x.t.facts {
+		if seq := x.t.facts[i].seq; seq > 0 {
+			return seq
+		}
 	}
 	return x.s.does.heard + 1
 }
@@ -143,7 +149,7 @@ var errUnrecorded = errors.New("this is not on record")
 
 // nextEntry is where the entry would be that comes next for an input.
 func (s *stage) nextEntry(t *open) uint64 {
-	if n := len(t.facts); n > 0 {
+	if n := len(t.facts); n > 0 && t.facts[n-1].seq > 0 {
 		return t.facts[n-1].seq + 1
 	}
 	return s.does.heard + 1

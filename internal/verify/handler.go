@@ -51,11 +51,15 @@ func (s *stage) handle(ctx context.Context) error {
 				return givenError{fmt.Sprintf("records of %s cannot be decoded", c.Journal)}
 			}
 			from := int(seq - h.raw.First)
-			to := min(h.raw.N, from+int(c.To-seq)+1)
-			if crashed != nil {
+			to, bad := h.batch.Readable(from, min(h.raw.N, from+int(c.To-seq)+1))
+			switch {
+			case bad != nil:
+				to = from + 1
+				err = s.bury(piece{edge: e, batch: h.batch, raw: h.raw, from: from, to: to, failure: unread(bad)})
+			case crashed != nil:
 				to = from + 1
 				err = s.bury(piece{edge: e, batch: h.batch, raw: h.raw, from: from, to: to, failure: crashed})
-			} else {
+			default:
 				err = s.call(e, h, from, to)
 			}
 			if err != nil {
@@ -66,6 +70,9 @@ func (s *stage) handle(ctx context.Context) error {
 	}
 	return s.tooLarge()
 }
+
+// unread is the failure of a record that an upcaster does not take.
+func unread(err error) *plan.Failure { return &plan.Failure{Err: err, Kind: event.KindDecode} }
 
 // call runs the handler over records from to to-1 of the batch in hand.
 func (s *stage) call(e *edge, h *held, from, to int) error {

@@ -12,15 +12,21 @@ import (
 // the order of the log, and notices what contradicts it: so nothing is waited for
 // that was never written.
 type ledger struct {
-	written map[string]total  // by journal
-	cursors map[cursor]uint64 // the last sequence consumed
+	written map[string]total     // by journal
+	cursors map[[2]string]uint64 // the last sequence consumed, by stage and journal
+
+	redefined []*journal.Epoch // with another definition, and not entered yet
 }
 
 type total struct{ count, digest uint64 }
 
-type cursor struct{ stage, journal string }
-
-func newLedger() *ledger { return &ledger{map[string]total{}, map[cursor]uint64{}} }
+func newLedger(m journal.Manifest) *ledger {
+	l := &ledger{written: map[string]total{}, cursors: map[[2]string]uint64{}}
+	for e := range m.Redefinitions() {
+		l.redefined = append(l.redefined, e)
+	}
+	return l
+}
 
 // take adds a transition and returns in what it contradicts those before it.
 func (l *ledger) take(p *journal.Placed) (wrong []Difference) {
@@ -30,9 +36,13 @@ func (l *ledger) take(p *journal.Placed) (wrong []Difference) {
 			Fields: []Field{{Path: field, Recorded: recorded, Computed: computed}},
 		})
 	}
+	for len(l.redefined) > 0 && l.redefined[0].Number <= p.Epoch {
+		l.redefined[0].Redefined.Move(l.cursors)
+		l.redefined = l.redefined[1:]
+	}
 	for i := range p.Consumed {
 		c := &p.Consumed[i]
-		at := cursor{p.Stage, c.Journal}
+		at := [2]string{p.Stage, c.Journal}
 		switch c.Kind {
 		case journal.Run:
 			if next := l.cursors[at] + 1; c.From != next {

@@ -13,7 +13,7 @@ import (
 // A fact is one entry that is on record about an input.
 type fact struct {
 	plan.Entry
-	seq   uint64      // on the port fx
+	seq   uint64      // on the port fx; zero on that of a stage whose memory this one has
 	lsn   journal.LSN // of its transition
 	at    time.Time   // likewise
 	epoch journal.ID  // likewise
@@ -24,6 +24,7 @@ type fact struct {
 // record about it.
 type open struct {
 	in       plan.Accepted
+	bad      error     // why an upcaster did not take what was accepted
 	accepted time.Time // its transition
 	facts    []fact
 	out      int       // what it emitted before its end
@@ -83,7 +84,7 @@ func (o *open) entries(n int, goOn bool) []plan.Entry {
 func (o *open) because(fx string, n int) []plan.Origin {
 	refs := []plan.Origin{o.origin()}
 	for i := range o.facts[:n] {
-		if f := &o.facts[i]; f.Type == plan.EntryDecision || i+1 == n {
+		if f := &o.facts[i]; f.seq > 0 && (f.Type == plan.EntryDecision || i+1 == n) {
 			refs = append(refs, plan.Origin{Journal: fx, Seq: f.seq})
 		}
 	}

@@ -295,8 +295,13 @@ func (s *stage) acceptOne(b *plan.Batch, i int, at plan.Origin, a *journal.OpenW
 		Input: event.RecordID{Epoch: b.Epoch, Journal: at.Journal, Seq: at.Seq},
 		Run:   s.v.root, Stage: s.name,
 	}}
-	f := s.does.Accept(b, i, &t.in)
-	t.in.Data = bytes.Clone(t.in.Data)
+	var f *plan.Failure
+	if _, bad := b.Readable(i, i+1); bad != nil {
+		f = unread(bad)
+	} else {
+		f = s.does.Accept(b, i, &t.in)
+		t.in.Data = bytes.Clone(t.in.Data)
+	}
 	if g := t.grave(graves); f == nil && g != nil && a == nil {
 		switch {
 		case g.Kind == event.KindCrash:
@@ -340,14 +345,21 @@ func (s *stage) acceptOne(b *plan.Batch, i int, at plan.Origin, a *journal.OpenW
 
 // openOf is an input as it is recorded.
 func (s *stage) openOf(a *journal.OpenWork) *open {
-	key, err := s.does.Key(a.Data)
+	m := s.v.Log.Manifest()
+	o := &open{accepted: s.p.Time, in: plan.Accepted{
+		ID: a.ID, Input: event.RecordID{Epoch: a.Epoch, Journal: a.Journal, Seq: a.Seq},
+		Run: s.v.root, Stage: m.AcceptedBy(s.name, a.ID),
+	}}
+	data, err := s.renew(a.Data)
 	if err != nil {
+		o.bad = err
+		return o
+	}
+	o.in.Data = bytes.Clone(data)
+	if o.in.Key, err = s.does.Key(data); err != nil {
 		s.skip(fmt.Sprintf("the accepted input %s:%d cannot be read: %v", a.Journal, a.Seq, err))
 	}
-	return &open{accepted: s.p.Time, in: plan.Accepted{
-		ID: a.ID, Input: event.RecordID{Epoch: a.Epoch, Journal: a.Journal, Seq: a.Seq},
-		Run: s.v.root, Stage: s.name, Key: key, Data: bytes.Clone(a.Data),
-	}}
+	return o
 }
 
 // openAsRecorded takes the changes of open work as they are recorded.

@@ -27,6 +27,8 @@ type stage struct {
 	receipted uint64 // receipts of a sink so far
 
 	tally
+	others map[uint64]string // by epoch: why what it did then is not done again
+
 	why   []string          // it could not be executed again, once each
 	count map[string]uint64 // transitions, by why
 
@@ -50,7 +52,7 @@ const waiting = 16
 
 func newStage(v *verifier, n *plan.Node) *stage {
 	s := &stage{
-		v: v, node: n, name: n.Name, todo: make(chan *task, waiting), count: map[string]uint64{},
+		v: v, node: n, name: n.Name, todo: make(chan *task, waiting), count: map[string]uint64{}, others: map[uint64]string{},
 		chosen: len(v.Stages) == 0 || slices.Contains(v.Stages, n.Name),
 	}
 	s.Stage, s.max = n.Name, v.Max
@@ -91,7 +93,9 @@ func (s *stage) loop(ctx context.Context) (err error) {
 		if err == nil {
 			err = s.safely(ctx, t)
 		}
-		s.v.room.give(t.size)
+		if t.enters == nil {
+			s.v.room.give(t.size)
+		}
 	}
 	if err == nil {
 		err = s.atRest()
@@ -129,7 +133,12 @@ func (e givenError) Error() string { return e.reason }
 // process executes a transition again, compares, and hands on what follows.
 func (s *stage) process(ctx context.Context, t *task) error {
 	s.p, s.items, s.pieces = &t.p, 0, s.pieces[:0]
-	if !t.given {
+	switch {
+	case t.enters != nil:
+		return s.enter(t.enters)
+	case t.of != "":
+		return s.inherit(&t.p)
+	case !t.given:
 		s.add(t.wrong...)
 	}
 	switch {
@@ -137,6 +146,9 @@ func (s *stage) process(ctx context.Context, t *task) error {
 		return s.asRecorded("")
 	case len(t.wrong) > 0:
 		return s.asRecorded("its transition contradicts the log before it")
+	}
+	if reason := s.v.other(s, t.p.Epoch); reason != "" {
+		return s.asRecorded(reason)
 	}
 	if err := s.execute(ctx); err != nil {
 		given := givenError{}
@@ -192,6 +204,20 @@ func (s *stage) asRecorded(reason string) error {
 	if reason != "" {
 		s.skip(reason)
 	}
+	s.passOver()
+	for _, p := range s.all() {
+		for i := range s.p.Outputs {
+			if o := &s.p.Outputs[i]; o.Port == p.Name {
+				s.pass(p, o)
+			}
+		}
+	}
+	s.openAsRecorded()
+	return s.apply()
+}
+
+// passOver takes what was consumed as read.
+func (s *stage) passOver() {
 	for i := range s.p.Consumed {
 		c := &s.p.Consumed[i]
 		e := s.input(c.Journal)
@@ -203,15 +229,6 @@ func (s *stage) asRecorded(reason string) error {
 			e.saw = c.End
 		}
 	}
-	for _, p := range s.all() {
-		for i := range s.p.Outputs {
-			if o := &s.p.Outputs[i]; o.Port == p.Name {
-				s.pass(p, o)
-			}
-		}
-	}
-	s.openAsRecorded()
-	return s.apply()
 }
 
 // pass hands a recorded output on to the readers.

@@ -58,6 +58,9 @@ type Config struct {
 	From, To event.Ref
 	// Max is how many differences are listed. Zero means 100.
 	Max int
+	// Was returns the definition that an epoch ran, nil for the flow's own. Nil means
+	// that all did.
+	Was func(epoch uint64) *topology.Graph
 }
 
 // ErrNoRecord says that a Config names a stage or a record that there is not.
@@ -179,24 +182,40 @@ func (v *verifier) build() error {
 
 // redefined notes what the recorded flow did not have.
 func (v *verifier) redefined(m *journal.Manifest) {
-	was, err := topology.Parse(m.Definition)
-	if err != nil {
+	was := v.definitions(m)
+	if len(was) == 0 {
 		return // then nothing can be said
 	}
 	for _, s := range v.stages {
-		if _, ok := was.Stage(s.name); !ok {
+		if !slices.ContainsFunc(was, func(g *topology.Graph) bool { _, ok := g.Stage(s.name); return ok }) {
 			if s.chosen {
 				v.skipped = append(v.skipped, Skip{Stage: s.name, Reason: "the run has no such stage"})
 			}
 			continue
 		}
 		for _, e := range s.inputs {
-			e.foreign = !slices.ContainsFunc(was.Inputs(s.name), func(o topology.Edge) bool { return o.Journal() == e.journal })
+			e.foreign = !slices.ContainsFunc(was, func(g *topology.Graph) bool {
+				return slices.ContainsFunc(g.Inputs(s.name), func(o topology.Edge) bool { return o.Journal() == e.journal })
+			})
 			if e.foreign && s.chosen {
 				v.skipped = append(v.skipped, Skip{Stage: s.name, Reason: "it reads " + e.journal + ", which it did not read"})
 			}
 		}
 	}
+}
+
+// definitions are those that the epochs of the run had.
+func (v *verifier) definitions(m *journal.Manifest) (all []*topology.Graph) {
+	if v.Was != nil {
+		for _, e := range m.Epochs {
+			if g := v.Was(e.Number); g != nil && !slices.Contains(all, g) {
+				all = append(all, g)
+			}
+		}
+	} else if g, err := topology.Parse(m.Definition); err == nil {
+		all = append(all, g)
+	}
+	return all
 }
 
 // window finds the transitions that are executed again.
@@ -262,7 +281,12 @@ func (v *verifier) read(ctx context.Context) (err error) {
 	}
 	ts := journal.Transitions(cloning{in})
 	defer func() { err = errors.Join(err, ts.Close()) }()
-	l := newLedger()
+	m := v.Log.Manifest()
+	l := newLedger(m)
+	var redefined []*journal.Epoch
+	for e := range m.Redefinitions() {
+		redefined = append(redefined, e)
+	}
 	unknown := map[string]bool{}
 	for {
 		t := &task{}
@@ -273,14 +297,25 @@ func (v *verifier) read(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		for len(redefined) > 0 && redefined[0].Number <= t.p.Epoch {
+			for _, s := range v.stages {
+				if err := v.give(ctx, s, &task{enters: redefined[0]}); err != nil {
+					return err
+				}
+			}
+			redefined = redefined[1:]
+		}
 		if v.read1 == 0 {
 			v.read1 = t.p.First
 		}
 		v.head = t.p.Last
 		t.wrong = l.take(&t.p)
 		s, ok := v.byName[t.p.Stage]
+		if heir := v.heir(t.p.Stage, t.p.Epoch); heir != nil && (!ok || m.NameAt(t.p.Stage, t.p.Epoch) != t.p.Stage) {
+			s, ok, t.of = heir, true, t.p.Stage
+		}
 		if !ok {
-			if t.p.Stage != evidence.Pipeline && !unknown[t.p.Stage] {
+			if t.p.Stage != evidence.Pipeline && !unknown[t.p.Stage] && tells(&t.p) {
 				unknown[t.p.Stage] = true
 				v.skipped = append(v.skipped, Skip{Stage: t.p.Stage, Reason: "the flow has no such stage any more"})
 			}
@@ -291,11 +326,18 @@ func (v *verifier) read(ctx context.Context) (err error) {
 		if err := v.room.take(ctx, t.size); err != nil {
 			return context.Cause(ctx)
 		}
-		select {
-		case s.todo <- t:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := v.give(ctx, s, t); err != nil {
+			return err
 		}
+	}
+}
+
+func (v *verifier) give(ctx context.Context, s *stage, t *task) error {
+	select {
+	case s.todo <- t:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -303,8 +345,11 @@ func (v *verifier) read(ctx context.Context) (err error) {
 type task struct {
 	p     journal.Placed
 	size  int
-	given bool         // it is taken as it is recorded
-	wrong []Difference // in which it contradicts the log before it
+	given bool   // it is taken as it is recorded
+	of    string // it is of a stage with this name, whose memory the stage has; empty if it is its own
+
+	enters *journal.Epoch // the next is of an epoch with another definition; nothing else is set
+	wrong  []Difference   // in which it contradicts the log before it
 }
 
 // sizeOf is about how much memory a transition holds.

@@ -28,6 +28,9 @@ type Options struct {
 
 	// Build and Config go into the epoch that the owner enters.
 	Build, Config string
+	// Redefine is asked by Reopen what the owner's definition means. Nil means that
+	// it is that of the epoch before.
+	Redefine journal.Redefine
 	// Now is the clock that dates epochs. Nil means the run's time of creation.
 	Now func() time.Time
 	// ID names epochs. Nil means random.
@@ -103,11 +106,12 @@ func New(m journal.Manifest, o Options) *Log {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.enter(o)
+	return s.enter(o, nil)
 }
 
-// enter begins an epoch. The caller holds s.mu.
-func (s *store) enter(o Options) *Log {
+// enter begins an epoch, with another definition unless that is nil. The caller
+// holds s.mu.
+func (s *store) enter(o Options, other *journal.Redefinition) *Log {
 	e := journal.Epoch{
 		Number:  1,
 		First:   s.head() + 1,
@@ -116,6 +120,8 @@ func (s *store) enter(o Options) *Log {
 		Started: s.manifest.Created,
 		Build:   o.Build,
 		Config:  o.Config,
+
+		Redefined: other,
 	}
 	if n := len(s.manifest.Epochs); n > 0 {
 		e.Number = s.manifest.Epochs[n-1].Number + 1

@@ -92,18 +92,53 @@ func (l *Log) Crash() {
 // is durable, snapshots that no checkpoint names are removed. It returns
 // [journal.ErrInUse] unless the present owner was closed, killed, crashed or
 // poisoned. The next owner has the same options.
-func (l *Log) Reopen() (*Log, error) {
+func (l *Log) Reopen() (*Log, error) { return l.ReopenAs(l.o) }
+
+// ReopenAs is [Log.Reopen] for an owner with options of its own.
+func (l *Log) ReopenAs(o Options) (*Log, error) {
 	s := l.store
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.owner != nil && s.owner.failed == nil {
-		return nil, fmt.Errorf("reopen run %s: %w: close the log first", s.manifest.Run, journal.ErrInUse)
-	}
-	if err := s.sweep(); err != nil {
+	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("reopen run %s: %w", s.manifest.Run, err)
 	}
+	var other *journal.Redefinition
+	if o.Redefine != nil {
+		was := s.owner
+		d, err := s.redefine(o.Redefine)
+		if err == nil && s.owner != was {
+			err = journal.ErrInUse
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reopen run %s: %w", s.manifest.Run, err)
+		}
+		other = d
+	}
+	return s.enter(o, other), nil
+}
+
+// redefine asks what a definition means. The caller holds s.mu, which is given up
+// meanwhile.
+func (s *store) redefine(ask journal.Redefine) (*journal.Redefinition, error) {
+	v := &Log{tails: s.tails(), manifest: s.manifest, store: s}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		v.failed = journal.ErrClosed
+	}()
+	return ask(v)
+}
+
+// recover makes what survived the log of a next owner. The caller holds s.mu.
+func (s *store) recover() error {
+	if s.owner != nil && s.owner.failed == nil {
+		return fmt.Errorf("%w: close the log first", journal.ErrInUse)
+	}
+	if err := s.sweep(); err != nil {
+		return err
+	}
 	s.durable, s.unsynced = s.head(), 0
-	return s.enter(l.o), nil
+	return nil
 }
 
 // sum brings the chain up to the head and returns it: each link is the SHA-256 of

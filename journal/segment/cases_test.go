@@ -293,18 +293,23 @@ func TestC8Footer(t *testing.T) {
 	whole := readFile(t, made, last)
 	all := frames(whole)
 	end := all[len(all)-1].to
-	for _, shorten := range []bool{true, false} {
+	for i, torn := range []func(b []byte, at int64) []byte{
+		func(b []byte, at int64) []byte { return b[:at] },
+		func(b []byte, at int64) []byte { clear(b[at:]); return b },
+		func(b []byte, at int64) []byte { clear(b[end : at+1]); return b }, // its end came first
+	} {
 		for at := end; at < int64(len(whole)); at++ {
 			disk := made.Kill()
-			b := append([]byte(nil), whole...)
-			if shorten {
-				b = b[:at]
-			} else {
-				clear(b[at:])
+			writeFile(t, disk, last, torn(append([]byte(nil), whole...), at))
+			// Nobody was told that it is there.
+			if err := disk.Remove(dir + "/log/durable"); err != nil {
+				t.Fatal(err)
 			}
-			writeFile(t, disk, last, b)
+			if f := check(t, disk); len(f.Damage) > 0 || !f.Open || f.Head != head {
+				t.Fatalf("footer torn at %d: %+v", at, f)
+			}
 			// A few bytes alone may also be those of a frame.
-			if report := recovers(t, disk, head); report.Cut > 7 {
+			if report := recovers(t, disk, head); report.Cut > 7 && i < 2 {
 				t.Fatalf("footer torn at %d: %d bytes cut", at, report.Cut)
 			}
 		}

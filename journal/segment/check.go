@@ -238,9 +238,15 @@ func (s *segmentCheck) frames(h *header) error {
 	if err != nil {
 		return err
 	}
+	open := s.last && (!s.told.sealed || s.told.number != s.number)
+	if missing == nil && open { // as recovery sees it: a footer is whole, or none
+		if _, missing, err = s.readIndex(s.file, &t); err != nil {
+			return err
+		}
+	}
 	if missing == nil {
 		s.trailer, end = &t, t.end
-	} else if s.last && (!s.told.sealed || s.told.number != s.number) {
+	} else if open {
 		s.found.Open = true
 	} else if err := s.damage(s.noFooter(s.file, missing)); err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -50,11 +49,12 @@ type Enter struct {
 	Build  string // identity of the binary
 	Config string // fingerprint of the definition; empty means the manifest's
 
-	// A new definition and its fingerprint, and new settings; nil and empty keep
-	// what the manifest has.
-	Definition  json.RawMessage
-	Fingerprint string
-	Settings    []journal.Setting
+	// Redefine is asked by Open what the owner's definition means. Nil means that
+	// it is that of the epoch before.
+	Redefine journal.Redefine
+	// Settings replace those of the manifest if the definition is another one. Nil
+	// keeps them.
+	Settings []journal.Setting
 }
 
 func (o Options) withDefaults() Options {

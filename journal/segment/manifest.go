@@ -109,8 +109,9 @@ func writeManifest(fsys vfs.FS, dir string, m *journal.Manifest) error {
 	return vfs.WriteFileAtomic(fsys, manifestFile(dir), b, filePerm)
 }
 
-// enter returns a manifest with the epoch that begins now.
-func (o *Options) enter(m journal.Manifest, at spotValue, cut int64) (journal.Manifest, error) {
+// enter returns a manifest with the epoch that begins now, with another definition
+// unless that is nil.
+func (o *Options) enter(m journal.Manifest, at spotValue, cut int64, other *journal.Redefinition) (journal.Manifest, error) {
 	e := journal.Epoch{
 		Number:  1,
 		First:   at.lsn + 1,
@@ -119,6 +120,8 @@ func (o *Options) enter(m journal.Manifest, at spotValue, cut int64) (journal.Ma
 		Started: o.Now().UTC(),
 		Build:   o.Enter.Build,
 		Config:  o.Enter.Config,
+
+		Redefined: other,
 	}
 	if n := len(m.Epochs); n > 0 {
 		e.Number = m.Epochs[n-1].Number + 1
@@ -128,13 +131,7 @@ func (o *Options) enter(m journal.Manifest, at spotValue, cut int64) (journal.Ma
 		return m, fmt.Errorf("random id of the epoch: %w", err)
 	}
 	e.ID = id
-	if o.Enter.Definition != nil {
-		m.Definition = o.Enter.Definition
-	}
-	if o.Enter.Fingerprint != "" {
-		m.Fingerprint = o.Enter.Fingerprint
-	}
-	if o.Enter.Settings != nil {
+	if other != nil && o.Enter.Settings != nil {
 		m.Settings = o.Enter.Settings
 	}
 	if e.Config == "" {

@@ -56,7 +56,7 @@ func create(fsys vfs.FS, dir string, m journal.Manifest, o Options) (*Log, error
 	if numbers, err := r.segments(); err != nil || len(numbers) > 0 {
 		return nil, fmt.Errorf("%s has no manifest but %d segments: it holds what is left of a run: %w", dir, len(numbers), cmpErr(err, fs.ErrExist))
 	}
-	m, err := o.enter(m, spotValue{chain: origin(m.Run)}, 0)
+	m, err := o.enter(m, spotValue{chain: origin(m.Run)}, 0, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -96,7 +96,11 @@ func (r *recovery) do() (*Log, error) {
 			return nil, err
 		}
 	}
-	if r.manifest, err = r.o.enter(r.manifest, spotValue{r.tail.lsn, r.tail.chain}, r.report.Cut); err != nil {
+	other, err := r.redefine()
+	if err != nil {
+		return nil, err
+	}
+	if r.manifest, err = r.o.enter(r.manifest, spotValue{r.tail.lsn, r.tail.chain}, r.report.Cut, other); err != nil {
 		return nil, err
 	}
 	if err := writeManifest(r.fsys, r.dir, &r.manifest); err != nil {
@@ -108,6 +112,22 @@ func (r *recovery) do() (*Log, error) {
 		}
 	}
 	return r.log()
+}
+
+// redefine asks the owner what its definition means, given the log as it is now.
+func (r *recovery) redefine() (other *journal.Redefinition, err error) {
+	if r.o.Enter.Redefine == nil {
+		return nil, nil
+	}
+	v, err := OpenView(r.fsys, r.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, v.Close()) }()
+	if v.Head() != r.tail.lsn {
+		return nil, fmt.Errorf("the log ends at frame %d and can be read up to %d", r.tail.lsn, v.Head())
+	}
+	return r.o.Enter.Redefine(v)
 }
 
 // load reads headers and footers and scans the last segment if it is open.
