@@ -2,10 +2,8 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -29,20 +27,22 @@ const (
 
 // create makes one of our tables unless it is there.
 func (db *DB) create(ctx context.Context, pool *pgxpool.Pool, t table, ddl string) error {
-	var there bool
-	if err := pool.QueryRow(ctx, "select to_regclass($1) is not null", t.sql()).Scan(&there); err != nil {
-		return explain(err)
+	there := func() (there bool, err error) {
+		err = pool.QueryRow(ctx, "select to_regclass($1) is not null", t.sql()).Scan(&there)
+		return there, err
 	}
-	if there {
-		return nil
+	if ok, err := there(); err != nil || ok {
+		return explain(err)
 	}
 	sql := fmt.Sprintf(ddl, t.sql())
 	if db.set.NoCreate {
 		return fmt.Errorf("there is no table %s, and Config.NoCreate leaves it to you: %s", t, sql)
 	}
 	_, err := pool.Exec(ctx, sql)
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && (pg.Code == "42P07" || pg.Code == "23505" && pg.SchemaName == "pg_catalog") {
-		return nil // somebody else just made it
+	if err != nil { // perhaps somebody else just made it: the errors of that are many
+		if ok, again := there(); again == nil && ok {
+			return nil
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("create table %s: %w", t, explain(err))
