@@ -25,7 +25,7 @@ var errEnd = errors.New("the execution shall end")
 
 // attempt makes one attempt, no earlier than at, and returns its outcome, which is
 // not recorded, with the error it was.
-func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
+func (c *caller) attempt(at time.Time) ([]plan.Entry, error, error) {
 	if err := c.wait(at); err != nil {
 		return nil, nil, err
 	}
@@ -37,16 +37,17 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 			if ctx.Err() != nil {
 				return nil, nil, errEnd
 			}
-			o := c.entry(plan.EntryOutcome)
+			os := c.one(plan.EntryOutcome, c.x.Now())
+			o := &os[0]
 			o.Outcome, o.Kind, o.Reason, o.Attempt = plan.OutcomeRejected, event.KindRejected, ReasonOf(err), c.k.tried
 			o.RetryAfter = resilience.After(err, o.At)
-			return o, err, nil
+			return os, err, nil
 		}
 		leave = l
 	}
 	n := c.k.tried + 1
 	if in := c.intent(n); in != nil {
-		if err := c.record(*in); err != nil {
+		if err := c.record(in...); err != nil {
 			leave(resilience.ErrCut, 0)
 			return nil, nil, err
 		}
@@ -70,11 +71,12 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 		return nil, nil, errEnd // cut off: open
 	}
 	leave(err, took)
-	o := c.entryAt(plan.EntryOutcome, now)
+	os := c.one(plan.EntryOutcome, now)
+	o := &os[0]
 	o.Attempt, o.Took = n, took
 	if err == nil {
 		c.done(o, res)
-		return o, nil, nil
+		return os, nil, nil
 	}
 	o.Reason = ReasonOf(err)
 	if known != nil {
@@ -83,19 +85,19 @@ func (c *caller) attempt(at time.Time) (*plan.Entry, error, error) {
 		if known.Final {
 			o.Kind = kindOf(err, event.KindPermanent)
 		}
-		return o, err, nil
+		return os, err, nil
 	}
 	o.Outcome, o.Kind = plan.OutcomeUnknown, kindOf(err, event.KindRemote)
 	if errors.Is(err, errTimeout) || errors.Is(err, errSilent) {
 		o.Kind = event.KindTimeout
 	}
-	return o, err, nil
+	return os, err, nil
 }
 
 // done makes o the outcome of a call that was answered.
 func (c *caller) done(o *plan.Entry, res any) {
 	c.known = false
-	data, err := c.e.AppendRes(nil, res)
+	data, err := c.e.AppendRes(make([]byte, 0, len(c.data)+slack), res)
 	if err == nil {
 		err = fits("result", data)
 	}

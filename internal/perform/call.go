@@ -156,7 +156,7 @@ func (c *caller) run() (Answer, error) {
 			if end, ok := c.ends(o, cause); ok {
 				return end, nil
 			}
-			if err := c.record(*o); err != nil {
+			if err := c.record(o...); err != nil {
 				return Answer{}, err
 			}
 			asked = nil
@@ -176,10 +176,11 @@ func (c *caller) record(entries ...plan.Entry) error {
 }
 
 // entry begins an entry of the call.
-func (c *caller) entry(typ string) *plan.Entry { return c.entryAt(typ, c.x.Now()) }
+func (c *caller) entry(typ string) *plan.Entry { return &c.one(typ, c.x.Now())[0] }
 
-func (c *caller) entryAt(typ string, at time.Time) *plan.Entry {
-	return &plan.Entry{Type: typ, Step: c.step, Effect: c.e.Name, Version: c.e.Version, Key: c.key, Hash: c.hash, At: at}
+// one is an entry as it will be recorded, alone.
+func (c *caller) one(typ string, at time.Time) []plan.Entry {
+	return []plan.Entry{{Type: typ, Step: c.step, Effect: c.e.Name, Version: c.e.Version, Key: c.key, Hash: c.hash, At: at}}
 }
 
 // prepare settles what is sent: the recorded request, if there is one, else the
@@ -225,9 +226,10 @@ func (c *caller) prepare() (a Answer, ended bool, err error) {
 	if fault == nil {
 		return Answer{}, false, nil
 	}
-	o := c.entry(plan.EntryOutcome)
+	os := c.one(plan.EntryOutcome, c.x.Now())
+	o := &os[0]
 	o.Outcome, o.Final, o.Kind, o.Reason = plan.OutcomeNotDone, true, kindOf(fault, event.KindValidation), ReasonOf(fault)
-	a, ended = c.ends(o, fault)
+	a, ended = c.ends(os, fault)
 	return a, ended, nil
 }
 
@@ -277,13 +279,18 @@ func (c *caller) decidedUpon() bool {
 	return d != nil && (d.Outcome == DecideDone || d.Outcome == DecideFailed)
 }
 
+// slack is added to the size that a request or a result is expected to have: that of
+// what it follows from.
+const slack = 16
+
 // request makes the request that follows from the input.
 func (c *caller) request() (req any, data []byte, err error) {
 	defer recovered(&err)
 	if req, err = c.e.Request(c.in); err != nil {
 		return nil, nil, fmt.Errorf("make the request: %w", err)
 	}
-	if data, err = c.e.AppendReq(nil, req); err == nil && !bytes.Equal(data, c.x.Input().Data) {
+	data, err = c.e.AppendReq(make([]byte, 0, len(c.x.Input().Data)+slack), req)
+	if err == nil && !bytes.Equal(data, c.x.Input().Data) {
 		err = fits("request", data)
 	}
 	return req, data, err
@@ -327,11 +334,12 @@ func (c *caller) noteDrift(seen *plan.Entry, fault error) error {
 
 // intent is what must be on record before an attempt, nil if nothing: the request
 // with the first, and that there is one with each further.
-func (c *caller) intent(attempt int) *plan.Entry {
+func (c *caller) intent(attempt int) []plan.Entry {
 	if c.e.Safety == plan.Idempotent {
 		return nil
 	}
-	e := c.entry(plan.EntryIntent)
+	es := c.one(plan.EntryIntent, c.x.Now())
+	e := &es[0]
 	e.Attempt = attempt
 	if c.e.Safety == plan.AtMostOnce || c.e.Safety == plan.AtLeastOnce || c.k.asked != nil {
 		e.Type = plan.EntryAttempt
@@ -339,5 +347,5 @@ func (c *caller) intent(attempt int) *plan.Entry {
 	if c.k.asked == nil && !bytes.Equal(c.data, c.x.Input().Data) {
 		e.Request = c.data
 	}
-	return e
+	return es
 }

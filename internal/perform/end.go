@@ -9,12 +9,13 @@ import (
 	"github.com/weirflow/weir/internal/plan"
 )
 
-// ends tells whether the outcome of an attempt, which is not recorded, is the end
+// ends tells whether the outcome of an attempt, one that is not recorded, is the end
 // of the call, and answers if so. cause is the error that the outcome was made of.
-func (c *caller) ends(o *plan.Entry, cause error) (Answer, bool) {
+func (c *caller) ends(os []plan.Entry, cause error) (Answer, bool) {
+	o := &os[0]
 	if o.Outcome == plan.OutcomeDone {
 		c.k.add(o)
-		return c.answer(o, []plan.Entry{*o}), true
+		return c.answer(o, os), true
 	}
 	after := c.k
 	after.add(o)

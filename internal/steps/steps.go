@@ -357,9 +357,11 @@ func (r *Run) call(step, effect string, in any) (any, error) {
 			return nil, err
 		}
 	}
-	for _, e := range slices.Concat(past, a.Entries) {
-		if e.Final {
-			r.took(&e)
+	for _, es := range [...][]plan.Entry{past, a.Entries} {
+		for i := range es {
+			if es[i].Final {
+				r.took(&es[i])
+			}
 		}
 	}
 	if a.State == perform.Failed {
