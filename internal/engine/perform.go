@@ -31,21 +31,22 @@ type performer struct {
 	fx      tally           // what was recorded of effects
 	journal string          // of fx
 
-	next    uint64           // ID of the input that is accepted next
-	tasks   map[uint64]*task // accepted and not finished
-	bytes   int              // of their data
-	keys    map[string][]*task
-	ready   []*task // to be executed, in order of acceptance
-	order   []*task // whose outputs leave in this order; nil if outputs are unordered
-	loose   []*task // answered, and their outputs wait for nothing but credit
-	moves   []*move // to be placed, in the order in which they came
-	single  bool    // one thing in each transition: one of several was too large
-	big     bool    // and it is the next input
-	alarms  alarms
-	signals *signals // nil in a stage that takes none
-	took    recent   // messages from the inbox
-	parked  int
-	dormant int // suspended
+	next     uint64           // ID of the input that is accepted next
+	tasks    map[uint64]*task // accepted and not finished
+	bytes    int              // of their data
+	keys     map[string][]*task
+	ready    []*task // to be executed, in order of acceptance
+	order    []*task // whose outputs leave in this order; nil if outputs are unordered
+	loose    []*task // answered, and their outputs wait for nothing but credit
+	moves    []*move // to be placed, in the order in which they came
+	single   bool    // one thing in each transition: one of several was too large
+	big      bool    // and it is the next input
+	gatherer gatherer
+	alarms   alarms
+	signals  *signals // nil in a stage that takes none
+	took     recent   // messages from the inbox
+	parked   int
+	dormant  int // suspended
 
 	// Reused, good within one round or call.
 	ink  []byte        // of updates of open work
@@ -123,6 +124,9 @@ func (w *performer) handle(m message) error {
 }
 
 func (w *performer) work() (bool, error) {
+	if len(w.moves) > 0 && w.running > len(w.moves) && w.gatherer.yields() {
+		return true, nil
+	}
 	w.release()
 	if !w.signals.coming() && w.s.run.inboxRead.Load() { // what came before a time counts before it
 		w.alarms.ring(w)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -204,6 +205,39 @@ func unrecorded(p *performer, x plan.Execution, v int64) plan.Result {
 	return plan.Result{
 		State: plan.Finished, Entries: []plan.Entry{{Type: plan.EntryOutcome, Outcome: plan.OutcomeDone, Final: true}}, Emit: func() { p.out.emit(v) },
 	}
+}
+
+// What many executions come to say at once is placed together.
+func TestExecutionsSharePlacing(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // so that all but one wait to be run
+	synctest.Test(t, func(t *testing.T) {
+		s, w, log := newService(), &world{}, newLog(memory.Options{})
+		answered := make(chan struct{})
+		s.answer = func(context.Context, int64) error {
+			<-answered
+			return nil
+		}
+		const n = 32
+		r := start(t, acting(s, w, n, concurrency(n)), log)
+		synctest.Wait()
+		before := log.Head()
+		close(answered)
+		wait(t, r, evidence.Completed)
+		in, err := log.Read(before + 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p journal.Placed
+		placed := 0
+		for trs := journal.Transitions(in); trs.Next(&p) == nil; {
+			if p.Stage == "act" && slices.ContainsFunc(p.Outputs, func(o journal.Output) bool { return o.Port == journal.PortFx }) {
+				placed++
+			}
+		}
+		if calls := len(s.inOrder()); calls != n || placed > n/8 {
+			t.Errorf("the outcomes of %d calls were placed in %d transitions", calls, placed)
+		}
+	})
 }
 
 // A run that dies before any one of its transitions and goes on holds what a run
