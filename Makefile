@@ -1,7 +1,7 @@
 # What people type; .ci/run types the same.
 LINT := bin/golangci-lint
 
-.PHONY: test lint bench
+.PHONY: test lint bench peers
 
 test:
 	test -z "$$(gofmt -l $$(git ls-files '*.go'))"
@@ -14,5 +14,17 @@ $(LINT): tools/go.mod tools/go.sum
 lint: $(LINT)
 	$(LINT) run ./...
 
+# Proves in a few minutes that the benchmarks run.
 bench:
 	cd bench && go run . -short all
+
+# One benchmark in full, as in make bench-b4 (effects), bench-b5 (steps, against
+# peers) or bench-b7 (verify): a table, and results in bench/results. ARGS are flags,
+# as in ARGS="-rounds 3". make bench-report writes docs/performance.md from them.
+bench-%:
+	cd bench && go run . $(ARGS) $*
+
+# The programs that bench-b5 builds and compares Weir with: a module of their own,
+# which takes minutes of both cores to build the first time and is not part of CI.
+peers:
+	cd bench/peers && go vet ./... && go test ./...

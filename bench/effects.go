@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/weirflow/weir"
-	"github.com/weirflow/weir/effect"
 )
 
 // A lap is the time and CPU that a stretch of effects took.
@@ -24,7 +23,7 @@ type lap struct {
 // clocked by the action itself.
 func effectFlow(n, inFlight int, class string, sink weir.Sink[Small], laps ...*lap) *weir.Definition {
 	var made atomic.Int64
-	act := func(_ context.Context, _ effect.Call, v Small) (Small, error) {
+	e := nothing(class, func() {
 		k := made.Add(1)
 		for _, l := range laps {
 			switch k {
@@ -34,12 +33,7 @@ func effectFlow(n, inFlight int, class string, sink weir.Sink[Small], laps ...*l
 				l.at[1], l.cpu[1] = time.Now(), cpuTime()
 			}
 		}
-		return v, nil
-	}
-	e := effect.KeyedByInput("nothing", act)
-	if class == "idempotent" {
-		e = effect.Idempotent("nothing", func(ctx context.Context, v Small) (Small, error) { return act(ctx, effect.Call{}, v) })
-	}
+	})
 	return weir.Define("effects", func(f *weir.Flow) {
 		in := weir.From(f, "source", weir.Source[Small](&cyclic[Small]{values: valuesOf(makeSmall), n: n}))
 		done, _ := weir.Perform(in, "nothing", e, weir.Concurrency(inFlight))

@@ -33,7 +33,9 @@ var benchmarks = []benchmark{
 	{"b2", "chain: records through 1, 3 and 10 stages, against encoding them", runChains},
 	{"b3", "latency: paced records through three stages, against fdatasync", runLatency},
 	{"b4", "effects: an action that does nothing, one and 64 in flight, and after a long history", runEffects},
+	{"b5", "steps: three recorded steps for each input, against other durable executors", runSteps},
 	{"b6", "recovery: kill -9 after histories of different length", runRecovery},
+	{"b7", "verify: a run executed again and compared, against the run itself", runVerify},
 	{"b8", "steady: memory and allocations over a long run", runSteady},
 	{"b9", "idle: a hundred stages with nothing to do", runIdle},
 	{"b10", "bytes: what the log holds beside the payloads", runBytes},
@@ -68,6 +70,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "child" { // of a benchmark, with arguments of its own
+		return child(args[1:])
+	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	var e env
 	dir := flags.String("dir", "", "measure on the disk of this directory (default: the system's temporary directory)")
@@ -91,9 +96,6 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if len(names) > 0 && names[0] == "child" {
-		return child(names[1:])
-	}
 	if slices.Equal(names, []string{"report"}) {
 		return writeMarkdown(*markdown, *out)
 	}
@@ -104,7 +106,16 @@ func run(ctx context.Context, args []string) error {
 	if e.short {
 		e.rounds = 1
 	}
-	if e.dir, err = os.MkdirTemp(*dir, "weir-bench-"); err != nil {
+	if *dir != "" { // the servers' and the peers' files, too
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return err
+		}
+		if err := os.Setenv("TMPDIR", abs); err != nil {
+			return err
+		}
+	}
+	if e.dir, err = os.MkdirTemp("", "weir-bench-"); err != nil {
 		return err
 	}
 	defer os.RemoveAll(e.dir)

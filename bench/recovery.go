@@ -71,11 +71,19 @@ func eachOf[T any](on func(redelivery bool)) *counting[T] {
 	}}
 }
 
-// child runs a flow whose source yields n records in all, until delivered of them
+// child is what a benchmark runs in a process of its own.
+func child(args []string) error {
+	if len(args) > 0 && args[0] == "steps" {
+		return stepChild(args[1:])
+	}
+	return recoveryChild(args)
+}
+
+// recoveryChild runs a flow whose source yields n records in all, until delivered of them
 // have reached the sink in this epoch, says so, and waits to be killed.
 //
 //	child DIR KIND N DELIVERED
-func child(args []string) error {
+func recoveryChild(args []string) error {
 	began := time.Now()
 	if len(args) != 4 {
 		return fmt.Errorf("child: want a directory, a kind, a number of records and how many to wait for, got %q", args)

@@ -106,10 +106,11 @@ func (r *Report) save(file string) error {
 const preamble = `# Performance
 
 Measured by the program in ` + "`bench/`" + `, which wrote this file from its results (` + "`cd bench && go run . report`" + `). Every ratio compares
-programs that ran interleaved in one process on one machine; figures are medians, with the least and greatest run beside them where
+programs that ran interleaved on one machine, in one process unless it is said; figures are medians, with the least and greatest run beside them where
 it matters. Absolute numbers say something about the machine, ratios about Weir. A target that was missed says so.
 
-Run them on your machine: ` + "`cd bench && go run .`" + ` for all, ` + "`go run . b1`" + ` for one, ` + "`go run . -short`" + ` to see in a minute that they run.
+Run them on your machine: ` + "`cd bench && go run .`" + ` for all, ` + "`go run . b1`" + ` for one (or ` + "`make bench-b1`" + `), ` + "`go run . -short`" + ` to see in a minute that they run.
+b5 builds the programs that it compares with, which takes minutes the first time, and wants PostgreSQL's programs and strace; what is missing is named.
 `
 
 // writeMarkdown summarizes the results in dir.
