@@ -4,6 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/weirflow/weir/event"
 )
 
 // AppendEntry appends e as it is recorded on the port fx, without its type. What
@@ -105,10 +109,124 @@ func (w *entryWriter) json(v any) {
 
 // ParseEntry reads what AppendEntry wrote. Unknown fields are left out.
 func ParseEntry(typ string, data []byte) (Entry, error) {
-	e := Entry{}
+	e := Entry{Type: typ}
+	if readEntry(data, &e) {
+		return e, nil
+	}
+	e = Entry{}
 	if err := json.Unmarshal(data, &e); err != nil {
 		return Entry{}, fmt.Errorf("%s: %w", typ, err)
 	}
 	e.Type = typ
 	return e, nil
+}
+
+// readEntry reads an entry as AppendEntry writes most: its fields in their order,
+// texts without escapes. With false it is for encoding/json, and e holds anything.
+func readEntry(data []byte, e *Entry) bool {
+	r := entryReader{scanner: scanner{data: data}, text: string(data), first: true, ok: true}
+	if !r.byte('{') {
+		return false
+	}
+	e.Step = r.string("step")
+	e.Effect = r.string("effect")
+	e.Version = r.string("version")
+	e.Key = r.string("key")
+	e.Attempt = int(r.int("attempt"))
+	e.Request = r.payload("request")
+	e.Hash = r.string("hash")
+	e.Outcome = r.string("outcome")
+	e.Result = r.payload("result")
+	e.Kind = event.Kind(r.string("kind"))
+	e.Reason = r.string("reason")
+	if r.name("final") {
+		e.Final = true
+		r.ok = r.ok && r.word("true")
+	}
+	e.RetryAfter = time.Duration(r.int("retryAfter"))
+	if r.name("at") {
+		at := r.quoted()
+		r.ok = r.ok && e.At.UnmarshalText([]byte(at)) == nil
+	}
+	e.Took = time.Duration(r.int("took"))
+	e.By = r.string("by")
+	e.ID = r.string("id")
+	e.Emitted = int(r.int("emitted"))
+	return r.ok && r.byte('}') && r.at == len(data)
+}
+
+// An entryReader reads fields. What it returns after it was not ok means nothing.
+type entryReader struct {
+	scanner
+	text  string // a copy of the data, which strings are parts of
+	first bool
+	ok    bool
+}
+
+// name reports whether the next field has that name, and passes it over.
+func (r *entryReader) name(name string) bool {
+	rest := r.text[r.at:]
+	n := len(name) + 3
+	if !r.first {
+		if rest == "" || rest[0] != ',' {
+			return false
+		}
+		rest, n = rest[1:], n+1
+	}
+	if len(rest) < len(name)+3 || rest[0] != '"' || rest[1:1+len(name)] != name || rest[1+len(name):len(name)+3] != `":` {
+		return false
+	}
+	r.at, r.first = r.at+n, false
+	return true
+}
+
+func (r *entryReader) string(name string) string {
+	if !r.name(name) {
+		return ""
+	}
+	return r.quoted()
+}
+
+func (r *entryReader) quoted() string {
+	rest := r.text[r.at:]
+	if rest == "" || rest[0] != '"' {
+		r.ok = false
+		return ""
+	}
+	ascii := true
+	for i := 1; i < len(rest); i++ {
+		switch c := rest[i]; {
+		case c == '"':
+			r.at += i + 1
+			r.ok = r.ok && (ascii || utf8.ValidString(rest[1:i]))
+			return rest[1:i]
+		case c == '\\', c < ' ':
+			r.ok = false
+			return ""
+		case c >= utf8.RuneSelf:
+			ascii = false
+		}
+	}
+	r.ok = false
+	return ""
+}
+
+func (r *entryReader) int(name string) int64 {
+	if !r.name(name) {
+		return 0
+	}
+	from := r.at
+	r.ok = r.number() && r.ok
+	n, err := strconv.ParseInt(r.text[from:r.at], 10, 64)
+	r.ok = r.ok && err == nil
+	return n
+}
+
+func (r *entryReader) payload(name string) (p Payload) {
+	if !r.name(name) {
+		return nil
+	}
+	from := r.at
+	r.ok = r.value(0) && r.ok && p.UnmarshalJSON(r.data[from:r.at]) == nil
+	return p
 }

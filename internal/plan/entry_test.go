@@ -46,10 +46,48 @@ func TestAppendEntryWritesJSON(t *testing.T) {
 		case err != nil || string(got) != "before"+string(want):
 			t.Fatalf("AppendEntry = %s, %v, want %s", got, err, want)
 		}
+		if err == nil && failed == nil {
+			readsLikeJSON(t, got[len("before"):])
+			readsLikeJSON(t, changed(t, want))
+		}
 		if again, err := plan.AppendUpdate(nil, 7, &e); err == nil && !bytes.Equal(plan.AppendWritten(nil, 7, e.Type, want), again) {
 			t.Fatalf("AppendWritten and AppendUpdate of %s differ", want)
 		}
 	})
+}
+
+// changed changes one place of a text.
+func changed(t *rapid.T, text []byte) []byte {
+	at := rapid.IntRange(0, len(text)).Draw(t, "at")
+	to := at + rapid.IntRange(0, min(3, len(text)-at)).Draw(t, "length")
+	by := rapid.SampledFrom([]string{
+		"", " ", ",", ":", "{", "}", "[", `"`, `\`, "0", "-0", "00", ".5", "e5", "9223372036854775808", "null", "true", "\x00", "\xff", "ü", `"step":`, `,"attempt":1`, "Z", "+25:00", `\u00`, `\u00e4`, `\x`,
+	}).Draw(t, "by")
+	return []byte(string(text[:at]) + by + string(text[to:]))
+}
+
+// readsLikeJSON holds that ParseEntry gives what encoding/json gives.
+func readsLikeJSON(t interface{ Fatalf(string, ...any) }, text []byte) {
+	var want plan.Entry
+	failed := json.Unmarshal(text, &want)
+	got, err := plan.ParseEntry("x", text)
+	if want.Type = "x"; failed != nil {
+		want = plan.Entry{}
+	}
+	if (err == nil) != (failed == nil) || !reflect.DeepEqual(got, want) {
+		t.Fatalf("ParseEntry(%s) = %+v, %v, and encoding/json says %+v, %v", text, got, err, want, failed)
+	}
+}
+
+func FuzzParseEntry(f *testing.F) {
+	for _, s := range []string{
+		`{}`, `{"step":"a","attempt":-1,"request":{"a":[1,2.5e-3,"\u00e4\n",true,false,null]},"hash":"h","outcome":"done","result":"x","final":true,"at":"2026-01-02T03:04:05.6+02:00","took":1}`,
+		`{"at":""}`, `{"at":"","took":1}`, `{"request":"\`, `{"request":{"a":"\u00`, `{"step":"\u0041"}`,
+		`{"request":{"base64":"aGk="},"result":null,"retryAfter":1,"by":"b","id":"i","emitted":2}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) { readsLikeJSON(t, text) })
 }
 
 // Each field that json knows is written: one that is added to Entry must be added
@@ -71,6 +109,9 @@ func TestAppendEntryWritesEveryField(t *testing.T) {
 	if got, err := plan.AppendEntry(nil, &e); err != nil || !bytes.Equal(got, want) {
 		t.Errorf("AppendEntry = %s, %v, want %s", got, err, want)
 	}
+	if got, err := plan.ParseEntry(e.Type, want); err != nil || !reflect.DeepEqual(got, e) {
+		t.Errorf("ParseEntry = %+v, %v, want %+v", got, err, e)
+	}
 }
 
 func BenchmarkAppendEntry(b *testing.B) {
@@ -82,5 +123,16 @@ func BenchmarkAppendEntry(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		buf, _ = plan.AppendEntry(buf[:0], &e)
+	}
+}
+
+func BenchmarkParseEntry(b *testing.B) {
+	text := []byte(`{"step":"charge","effect":"charge","key":"0123456789abcdef0123456789abcdef","attempt":1,"hash":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",` +
+		`"outcome":"done","result":{"id":12345,"account":"account-00012345","cents":12345,"hops":1},"final":true,"at":"2026-11-28T12:46:06.041655479Z","took":1000000}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := plan.ParseEntry("", text); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -30,17 +30,8 @@ type wrapped struct {
 // shortest form, without what encoding/json escapes, and nothing that reading takes
 // for null or for a wrapped payload.
 func (p Payload) plain() bool {
-	text := false // within a string
-	for i := 0; i < len(p); i++ {
-		switch c := p[i]; c {
-		case '"':
-			text = !text
-		case '\\':
-			i++ // one outside a string is not valid
-		case ' ', '\t', '\n', '\r':
-			if !text {
-				return false
-			}
+	for i, c := range p {
+		switch c {
 		case '<', '>', '&':
 			return false
 		case 0xE2: // U+2028 and U+2029
@@ -49,7 +40,7 @@ func (p Payload) plain() bool {
 			}
 		}
 	}
-	return !bytes.Equal(p, []byte("null")) && !bytes.HasPrefix(p, []byte(`{"base64"`)) && json.Valid(p)
+	return !bytes.Equal(p, []byte("null")) && !bytes.HasPrefix(p, []byte(`{"base64"`)) && compactLen(p) == len(p)
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
