@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,13 +101,13 @@ func TestHedgeKeepsTheDoubt(t *testing.T) {
 		{[2]error{effect.Permanent(errors.New("no")), effect.DidNotHappen(errors.New("busy"))}, perform.No},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			n := 0
+			var n atomic.Int32
 			calls := make(chan int, 2)
 			calls <- 0
 			calls <- 1
 			e, err := effect.Idempotent("look", func(context.Context, order) (receipt, error) {
 				i := <-calls
-				n++
+				n.Add(1)
 				time.Sleep(2 * time.Second)
 				return receipt{}, c.answers[i]
 			}).Plan(event.JSON)
@@ -115,8 +116,8 @@ func TestHedgeKeepsTheDoubt(t *testing.T) {
 			}
 			g := perform.Guarded{Effect: e, Guards: plan.Guards{Hedge: &plan.Hedge{After: time.Second, Max: 2}, Timeout: 2500 * time.Millisecond}}
 			a := perform.Do(&look{}, g, "", order{"7"}, nil)
-			if a.State != perform.Failed || a.Happened != c.want || n != 2 {
-				t.Errorf("%v: %+v after %d calls, want happened %q", c.answers, a, n, c.want)
+			if a.State != perform.Failed || a.Happened != c.want || n.Load() != 2 {
+				t.Errorf("%v: %+v after %d calls, want happened %q", c.answers, a, n.Load(), c.want)
 			}
 		})
 	}
