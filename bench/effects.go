@@ -147,6 +147,6 @@ func runHistory(ctx context.Context, e *env, r *Report) error {
 }
 
 const effectsAbout = `A source of 55-byte payloads, a stage that performs an effect, a counting sink, receipts and contracts on. The action does nothing and answers
-with its input. "idempotent" records nothing before a call, "keyed by input" an intent, which is durable before the call leaves. Every outcome is
-durable before its slot is free, whatever the class. History: CPU of the whole process between two effects
+with its input. "idempotent" records nothing before a call, "keyed by input" an intent, which is durable before the call leaves. The next call in a
+slot leaves when the outcome before it is durable, whatever the class. History: CPU of the whole process between two effects
 of one run.`

@@ -111,6 +111,7 @@ it matters. Absolute numbers say something about the machine, ratios about Weir.
 
 Run them on your machine: ` + "`cd bench && go run .`" + ` for all, ` + "`go run . b1`" + ` for one (or ` + "`make bench-b1`" + `), ` + "`go run . -short`" + ` to see in a minute that they run.
 b5 builds the programs that it compares with, which takes minutes the first time, and wants PostgreSQL's programs and strace; what is missing is named.
+Those programs are a module of their own, ` + "`bench/peers`" + `, which CI does not build for that reason; ` + "`make peers`" + ` vets and tests them.
 `
 
 // writeMarkdown summarizes the results in dir.
