@@ -3,7 +3,9 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -100,6 +102,39 @@ func TestInDoubt(t *testing.T) {
 		if n := len(terminals(t, log)); n != 2 {
 			t.Errorf("%d terminal records", n)
 		}
+	})
+}
+
+// People are told each time that the run waits for them, and not while a call is
+// under way.
+func TestWaitsForDecisionsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, w, log := newService(), &world{}, newLog(memory.Options{})
+		s.answer = doubtful(3, 8)
+		slow, begun := make(chan struct{}), make(chan struct{}, 12)
+		s.before = func(_ plan.Execution, v int64) {
+			if v == 8 {
+				begun <- struct{}{}
+				<-slow
+			}
+		}
+		b := acting(s, w, 12, concurrency(2), func(p *performer) { p.key = func(v int64) string { return strconv.FormatInt(v%5, 10) } })
+		var told strings.Builder
+		r := start(t, b, log, func(c *engine.Config) { c.Logger = slog.New(slog.NewTextHandler(&told, nil)) })
+		synctest.Wait()
+		decide(t, r, r.InDoubt()[0], "d1", nil)
+		<-begun
+		synctest.Wait()
+		if p := r.Snapshot(); p.Status != "ending" {
+			t.Errorf("while the next is called, the status is %q", p.Status)
+		}
+		close(slow)
+		synctest.Wait()
+		if p := r.Snapshot(); p.Status != "waiting for decisions" || strings.Count(told.String(), "waiting for decisions") != 2 {
+			t.Errorf("status %q, told:\n%s", p.Status, told.String())
+		}
+		decide(t, r, r.InDoubt()[0], "d2", nil)
+		wait(t, r, evidence.Completed)
 	})
 }
 
