@@ -290,6 +290,30 @@ func (m *Memory) newNode(mode fs.FileMode) *node {
 func (m *Memory) touch(n *node) {
 	m.clock++
 	n.changed = time.Unix(0, m.clock*int64(time.Microsecond)).UTC()
+	for _, w := range n.watchers {
+		select {
+		case w <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// watch tells of changes of a file, or of the names in a directory; see [Watch].
+func (m *Memory) watch(name string) *Watcher {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, n, err := m.find(name)
+	if err != nil {
+		return &Watcher{}
+	}
+	changed := make(chan struct{}, 1) // one change is as good as many; never closed
+	n.watchers = append(n.watchers, changed)
+	return &Watcher{changed: changed, close: func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		n.watchers = slices.DeleteFunc(n.watchers, func(w chan struct{}) bool { return w == changed })
+		return nil
+	}}
 }
 
 // link gives n a name as processes see it, and notes what the disk has to learn.

@@ -17,6 +17,8 @@ type node struct {
 	mode    fs.FileMode
 	changed time.Time
 
+	watchers []chan struct{} // sent to, without waiting, after a change
+
 	// A file.
 	data  []byte            // what processes read
 	disk  []byte            // what the last sync made durable

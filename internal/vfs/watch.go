@@ -18,10 +18,15 @@ type Watcher struct {
 
 // Watch begins to watch a file or directory, which must exist. Changes from now
 // on are noticed; so watch first, then look. Where the file system tells of
-// changes (inotify) nothing is done in between, elsewhere the clock says every
-// [LookEvery] that there may be one. Watch never fails: without a watch there is
-// the clock.
-func Watch(fsys FS, name string) *Watcher { return watch(fsys, name) }
+// changes (inotify, and those of this package) nothing is done in between, elsewhere
+// the clock says every [LookEvery] that there may be one. Watch never fails: without
+// a watch there is the clock.
+func Watch(fsys FS, name string) *Watcher {
+	if tells, ok := fsys.(interface{ watch(name string) *Watcher }); ok {
+		return tells.watch(name)
+	}
+	return watch(fsys, name)
+}
 
 // Wait returns nil after a change since the last Wait, or when it is time to
 // look, and the cause of ctx when that is done. It may return without a change.

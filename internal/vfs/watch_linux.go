@@ -2,8 +2,8 @@ package vfs
 
 import "github.com/fsnotify/fsnotify"
 
-// watch watches a file by inotify. On file systems of tests, and when inotify
-// has no room for another watch, there is the clock.
+// watch watches a file by inotify. When that has no room for another watch, there is
+// the clock.
 func watch(fsys FS, name string) *Watcher {
 	if fsys != OS {
 		return &Watcher{}

@@ -90,6 +90,9 @@ func transfer(g gate, op Op, run func(size int64) (int64, error)) (n int64, err 
 	return n, err
 }
 
+// watch watches what is wrapped: that is no operation.
+func (w *wrapped) watch(name string) *Watcher { return Watch(w.fs, name) }
+
 // Open implements [FS].
 func (w *wrapped) Open(name string) (File, error) { return w.OpenFile(name, os.O_RDONLY, 0) }
 
