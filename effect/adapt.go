@@ -3,6 +3,7 @@ package effect
 import (
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
@@ -27,6 +28,7 @@ func Adapt[In, Req, Res, Out any](e Effect[Req, Res], to func(In) (Req, error), 
 		if err != nil {
 			return nil, err
 		}
+		p.In, p.Out = reflect.TypeFor[In](), reflect.TypeFor[Out]()
 		request, answer, orElse := p.Request, p.Answer, p.Else
 		p.Request = func(in any) (any, error) {
 			req, err := to(in.(In))

@@ -246,7 +246,7 @@ func declare[Req, Res any](
 	}
 	e.build = func(c event.Codec) (*plan.Effect, error) {
 		p := &plan.Effect{
-			Name: name, Safety: safety, Request: asItIs,
+			Name: name, Safety: safety, In: reflect.TypeFor[Req](), Out: reflect.TypeFor[Res](), Request: asItIs,
 			Answer: func(_, res any) (any, error) { return res, nil },
 			Do: func(ctx context.Context, c plan.Call, req any) (any, error) {
 				return do(ctx, Call(c), req.(Req))

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 
+	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/internal/plan"
 )
 
@@ -48,19 +49,35 @@ func (f *feed[T]) Expect(context.Context) (int64, bool, error) {
 
 func (f *feed[T]) Ack() func(context.Context, string) error { return nil }
 
+// received is what was delivered to a sink, by all processes.
+type received struct {
+	values []any
+	marks  []delivery // of the same
+}
+
+// A delivery is one record that reached a sink.
+type delivery struct {
+	id      event.RecordID
+	session int
+	again   bool // it was said that it may have come before
+}
+
 // A recorder is a sink that remembers what it was to deliver. It buries like the
 // sink that it replaces.
 type recorder struct {
 	plan.Sink
-	values []any
+	setup *setup
+	to    *received
 }
 
 func (r *recorder) Open(context.Context, plan.At) (plan.Deliverer, error) { return r, nil }
 
-func (r *recorder) Deliver(_ context.Context, b *plan.Batch, from, to, _ int, _ bool) (map[int]error, error) {
+func (r *recorder) Deliver(_ context.Context, b *plan.Batch, from, to, _ int, again bool) (map[int]error, error) {
 	values := reflect.ValueOf(b.Values)
 	for i := from; i < to; i++ {
-		r.values = append(r.values, values.Index(i).Interface())
+		r.to.values = append(r.to.values, values.Index(i).Interface())
+		id := event.RecordID{Epoch: b.Epoch, Journal: b.Journal, Seq: b.First + uint64(i)}
+		r.to.marks = append(r.to.marks, delivery{id, r.setup.session, again})
 	}
 	return nil, nil
 }

@@ -1,49 +1,66 @@
 // Package weirtest runs flows in tests: in virtual time, with the log in memory,
-// and with every sink recorded instead of delivered.
+// with every sink recorded instead of delivered, and with effects answered by
+// functions.
 //
 //	func TestDeclined(t *testing.T) {
 //		res := weirtest.Run(t, payments,
 //			weirtest.Settings(Config{Limit: 1000}),
-//			weirtest.Feed("orders", Order{"1", 500}, Order{"2", 0}))
+//			weirtest.Feed("orders", Order{"1", 500}, Order{"2", 0}),
+//			weirtest.Answer("authorize", func(o Order) (Decision, error) { return Decision{o, false}, nil }))
 //		got := weirtest.Read[Cancelled](t, res, "settle.declined")
 //		…
 //	}
 //
 // Time stands still while anything runs and jumps when everything waits, so a
-// flow with retries or pauses is tested in microseconds ([testing/synctest]).
+// flow with retries, sleeps or timeouts is tested in microseconds
+// ([testing/synctest]).
+//
+// [CrashEverywhere] is the same with the log on a disk, and a crash before every
+// operation that changes it.
 package weirtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"reflect"
-	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/weirflow/weir"
-	"github.com/weirflow/weir/event"
-	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/journal/memory"
-	"github.com/weirflow/weir/topology"
 )
 
-// An Option tunes [Run].
+// An Option tunes [Run] and [CrashEverywhere].
 type Option interface{ apply(*setup) }
-
-type setup struct {
-	config any
-	feeds  []func(*plan.Flow) error
-}
 
 type option func(*setup)
 
 func (o option) apply(s *setup) { o(s) }
+
+// A setup is the world around a flow. It outlives processes.
+type setup struct {
+	config  any
+	edits   []func(*plan.Flow) error // of each flow that is built
+	doubles []*double
+	signals []*sending
+	sinks   map[string]*received
+	every   int // operation a crash; zero means 1
+
+	session  int            // of the process that is at work, from 1
+	answered []*plan.Effect // of the flow that is at work
+}
+
+func newSetup(opts []Option) *setup {
+	s := &setup{sinks: map[string]*received{}}
+	for _, o := range opts {
+		o.apply(s)
+	}
+	return s
+}
 
 // Settings runs a flow made by DefineWith with cfg instead of its defaults.
 func Settings[C any](cfg C) Option { return option(func(s *setup) { s.config = cfg }) }
@@ -53,7 +70,7 @@ func Settings[C any](cfg C) Option { return option(func(s *setup) { s.config = c
 // it does outside of tests.
 func Feed[T any](source string, values ...T) Option {
 	return option(func(s *setup) {
-		s.feeds = append(s.feeds, func(f *plan.Flow) error {
+		s.edits = append(s.edits, func(f *plan.Flow) error {
 			var names []string
 			for _, n := range f.Nodes {
 				if n.Source == nil {
@@ -74,43 +91,106 @@ func Feed[T any](source string, values ...T) Option {
 	})
 }
 
-// A Result is what a run left behind.
-type Result struct {
-	weir.Summary
-
-	codec     event.Codec          // of payloads
-	ports     map[string][]written // by journal, reserved ports included
-	delivered map[string][]any     // what each sink got
+// Send sends a signal when the run begins: whoever awaits it gets it then.
+func Send[T any](sig weir.Signal[T], key string, v T) Option {
+	return option(func(s *setup) {
+		s.signals = append(s.signals, &sending{send: func(ctx context.Context, r *weir.Run) error {
+			return sig.Send(ctx, r, key, v)
+		}})
+	})
 }
 
-type written struct {
-	typ     string
-	payload []byte
+type sending struct {
+	send func(context.Context, *weir.Run) error
+	done bool // it is durable
 }
 
-// Run runs def to its end and returns what it left behind. The test fails if the
-// flow is wired wrongly, or if the run does not complete: then Run does not
-// return.
+// edit puts the doubles into a flow that was built.
+func (s *setup) edit(f *plan.Flow) error {
+	s.answered = nil
+	var errs []error
+	for _, edit := range s.edits {
+		errs = append(errs, edit(f))
+	}
+	for _, n := range f.Nodes {
+		if n.Sink == nil || n.Kind == "signals" { // which deliver within the run
+			continue
+		}
+		if s.sinks[n.Name] == nil {
+			s.sinks[n.Name] = &received{}
+		}
+		n.Sink = &recorder{Sink: n.Sink, setup: s, to: s.sinks[n.Name]}
+	}
+	return errors.Join(errs...)
+}
+
+// process runs def in a process of its own until it ends, or until all that is left
+// waits for decisions of people: then it is stopped.
+func (s *setup) process(ctx context.Context, def *weir.Definition, o weir.Options) (weir.Summary, error) {
+	s.session++
+	waits := make(chan struct{}, 1)
+	o.Config, o.Logger = s.config, slog.New(ears{o.Logger.Handler(), waits})
+	r, err := def.Start(ctx, o)
+	if err != nil {
+		return weir.Summary{}, err
+	}
+	for _, sig := range s.signals {
+		if !sig.done {
+			err := sig.send(ctx, r)
+			sig.done = err == nil
+		}
+	}
+	select {
+	case <-waits:
+		_ = r.Stop(ctx) // Wait says how it ended
+	case <-r.Done():
+	}
+	return r.Wait()
+}
+
+// ears hear when a run waits for decisions.
+type ears struct {
+	slog.Handler
+	heard chan<- struct{} // has room for one
+}
+
+func (e ears) Enabled(ctx context.Context, l slog.Level) bool {
+	return e.Handler.Enabled(ctx, l) || l >= slog.LevelWarn
+}
+
+func (e ears) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "waiting for decisions" {
+		select {
+		case e.heard <- struct{}{}:
+		default:
+		}
+		return nil
+	}
+	if !e.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return e.Handler.Handle(ctx, r)
+}
+
+// Run runs def to its end and returns what it left behind: completed, or stopped
+// if all that was left waited for decisions of people, which Result.InDoubt counts.
+// The test fails if the flow is wired wrongly, or if the run ends otherwise: then
+// Run does not return.
 func Run(t *testing.T, def *weir.Definition, opts ...Option) *Result {
 	t.Helper()
-	var s setup
-	for _, o := range opts {
-		o.apply(&s)
-	}
-	res := &Result{ports: map[string][]written{}, delivered: map[string][]any{}}
+	s := newSetup(opts)
+	res := newResult()
 	var failed error
 	synctest.Test(t, func(t *testing.T) {
-		recorders := map[string]*recorder{}
 		var log *memory.Log
-		harness := &plan.Harness{
-			Edit: func(f *plan.Flow) error { return edit(f, &s, recorders) },
-			Log: func(m journal.Manifest) journal.Log {
-				log = memory.New(m, memory.Options{})
-				return unclosed{log}
+		res.Summary, failed = s.process(t.Context(), def, weir.Options{
+			Harness: &plan.Harness{
+				Edit: s.edit,
+				Log: func(m journal.Manifest) journal.Log {
+					log = memory.New(m, memory.Options{})
+					return unclosed{log}
+				},
 			},
-		}
-		res.Summary, failed = def.Run(t.Context(), weir.Options{
-			Config: s.config, Harness: harness,
 			Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 		})
 		if log == nil {
@@ -119,13 +199,13 @@ func Run(t *testing.T, def *weir.Definition, opts ...Option) *Result {
 		if err := res.collect(log); err != nil {
 			failed = errors.Join(failed, err)
 		}
-		for name, r := range recorders {
-			res.delivered[name] = r.values
-		}
 		failed = errors.Join(failed, log.Close())
 	})
 	if failed != nil {
 		t.Fatalf("weirtest: %v", failed)
+	}
+	for name, r := range s.sinks {
+		res.delivered[name] = r.values
 	}
 	return res
 }
@@ -134,85 +214,3 @@ func Run(t *testing.T, def *weir.Definition, opts ...Option) *Result {
 type unclosed struct{ *memory.Log }
 
 func (unclosed) Close() error { return nil }
-
-func edit(f *plan.Flow, s *setup, recorders map[string]*recorder) error {
-	var errs []error
-	for _, feed := range s.feeds {
-		errs = append(errs, feed(f))
-	}
-	for _, n := range f.Nodes {
-		if n.Sink != nil {
-			r := &recorder{Sink: n.Sink}
-			recorders[n.Name], n.Sink = r, r
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// collect reads every journal of the run.
-func (r *Result) collect(log journal.Log) error {
-	in, err := log.Read(0)
-	if err != nil {
-		return err
-	}
-	g, err := topology.Parse(log.Manifest().Definition)
-	if err == nil {
-		err = r.codec.UnmarshalText([]byte(g.Codec()))
-	}
-	if err != nil {
-		return errors.Join(err, in.Close())
-	}
-	trs := journal.Transitions(in)
-	var p journal.Placed
-	for {
-		err := trs.Next(&p)
-		if errors.Is(err, io.EOF) {
-			return trs.Close()
-		}
-		if err != nil {
-			return errors.Join(err, trs.Close())
-		}
-		for i := range p.Outputs {
-			o := &p.Outputs[i]
-			name := p.Stage + "." + o.Port
-			var rec journal.Record
-			for rs := journal.NewRecords(o); ; {
-				if _, ok := rs.Next(&rec); !ok {
-					break
-				}
-				r.ports[name] = append(r.ports[name], written{o.Type, slices.Clone(rec.Payload)})
-			}
-		}
-	}
-}
-
-// Read returns what was written to a port, "settle.paid" or "validate.dead", in
-// order; with the name of a stage alone, "shout", what its one port holds, or for
-// a sink what was delivered to it. A port that was never written is empty. The
-// test fails if T is not what the port holds.
-func Read[T any](tb testing.TB, r *Result, port string) []T {
-	tb.Helper()
-	if got, ok := r.delivered[port]; ok {
-		out := make([]T, len(got))
-		for i, v := range got {
-			if out[i], ok = v.(T); !ok {
-				tb.Fatalf("weirtest: sink %s got %T, not %v", port, v, reflect.TypeFor[T]())
-			}
-		}
-		return out
-	}
-	if !strings.Contains(port, ".") {
-		port += ".out"
-	}
-	typ, err := payload.For[T](r.codec)
-	if err != nil {
-		tb.Fatalf("weirtest: read %s: %v", port, err)
-	}
-	out := make([]T, len(r.ports[port]))
-	for i, w := range r.ports[port] {
-		if err := typ.DecodeAs(payload.Recorded{Name: w.typ}, w.payload, &out[i]); err != nil {
-			tb.Fatalf("weirtest: read %s:%d: %v", port, i+1, err)
-		}
-	}
-	return out
-}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"reflect"
 	"strings"
 	"time"
 
@@ -282,6 +283,7 @@ type Effect struct {
 	Name    string
 	Version string
 	Safety  Safety
+	In, Out reflect.Type // of the flow
 
 	// Request makes the service's request from the flow's input, Answer the
 	// flow's result from the service's. Both are pure.
