@@ -57,9 +57,10 @@ var layers = map[string]int{
 	"connector":         6,
 	"internal/inspect":  6,
 
-	"app":      7,
-	"cmd":      7,
-	"examples": 8,
+	"app":               7,
+	"cmd":               7,
+	"examples/internal": 7,
+	"examples":          8,
 }
 
 // peers are the imports within one layer.

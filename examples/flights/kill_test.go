@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirflow/weir/examples/internal/scripts"
 	"github.com/weirflow/weir/history"
 )
 
@@ -175,7 +176,7 @@ func (c *campaign) kill() error {
 	ctx, stop := context.WithCancel(c.t.Context())
 	defer stop()
 	go func() { ended <- e.wait() }()
-	go func() { grown <- awaitFile(ctx, part, size+1+c.random.Int64N(200<<10)) }()
+	go func() { grown <- scripts.AwaitFile(ctx, part, size+1+c.random.Int64N(200<<10)) }()
 	select {
 	case err := <-ended:
 		return fmt.Errorf("it ended before it was killed: %w", err)
