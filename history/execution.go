@@ -134,6 +134,9 @@ func (x *execution) fold(c *Call, e *plan.Entry, ref event.Ref) {
 		c.State = CallOpen
 	case plan.EntryAttempt:
 		x.names(c, e)
+		if len(e.Request) > 0 { // of an effect that has no intent
+			c.Request = x.run.value(e.Request)
+		}
 		c.State = CallOpen
 	case plan.EntryOutcome:
 		x.names(c, e)
