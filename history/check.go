@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 
 	"github.com/weirflow/weir/internal/wire"
@@ -313,10 +314,26 @@ func (c *checker) snapshots() {
 			c.report.Problems = append(c.report.Problems, Problem{LSN: k.lsn, Stage: stage, What: fmt.Sprintf(format, args...)})
 		}
 		data, err := c.run.log.ReadSnapshot(k.c.Snapshot)
-		if err != nil {
+		switch outdated, failed := c.outdated(stage, k.lsn, err); {
+		case failed != nil:
+			add("the snapshot of its checkpoint: %v", failed)
+		case outdated: // and removed for that
+		case err != nil:
 			add("the snapshot of its checkpoint: %v", err)
-		} else if sha256.Sum256(data) != k.c.Sum {
+		case sha256.Sum256(data) != k.c.Sum:
 			add("snapshot %s is not the one that the checkpoint names: its SHA-256 differs", k.c.Snapshot)
 		}
 	}
+}
+
+// outdated reports whether a snapshot is gone because its stage has a newer
+// checkpoint than the one at lsn by now.
+func (c *checker) outdated(stage string, lsn journal.LSN, gone error) (bool, error) {
+	if !errors.Is(gone, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err := c.run.refresh(); err != nil {
+		return false, err
+	}
+	return c.run.log.Tails()[stage].Checkpoint > lsn, nil
 }

@@ -82,7 +82,7 @@ func (w *tracer) load(stage string) (*keyed, error) {
 		return k, nil
 	}
 	k := &keyed{tables: map[string]*places{}}
-	_, err := recovery.ReadInto(w.run.log, func(s, name string) (recovery.Table, error) {
+	_, err := w.run.recover(func(s, name string) (recovery.Table, error) {
 		if s != stage {
 			return nil, nil
 		}

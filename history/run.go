@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -135,11 +136,34 @@ func (r *Run) Dir() string { return r.dir }
 // state is where every stage stands now.
 func (r *Run) state() (*recovery.State, error) {
 	r.Manifest()
-	s, err := recovery.ReadInto(r.log, func(string, string) (recovery.Table, error) { return nil, nil })
+	s, err := r.recover(func(string, string) (recovery.Table, error) { return nil, nil })
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", r.manifest.Run, err)
 	}
 	return s, nil
+}
+
+// recover reads where every stage stands, again if the owner of the run went on
+// meanwhile and has removed a snapshot. table is asked anew each time.
+func (r *Run) recover(table func(stage, name string) (recovery.Table, error)) (*recovery.State, error) {
+	for {
+		head := r.log.Head()
+		s, err := recovery.ReadInto(r.log, table)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return s, err
+		}
+		if failed := r.refresh(); failed != nil || r.log.Head() == head {
+			return nil, errors.Join(err, failed)
+		}
+	}
+}
+
+// refresh looks at the log anew.
+func (r *Run) refresh() error {
+	if v, ok := r.log.(interface{ Refresh() error }); ok {
+		return v.Refresh()
+	}
+	return nil
 }
 
 // A NotFoundError says that a run has no such journal or record.
