@@ -208,8 +208,11 @@ func (c *caller) prepare() (a Answer, ended bool, err error) {
 		}
 	}
 	switch asked := c.k.asked; {
-	case c.k.final != nil || c.decidedUpon():
-		return Answer{}, false, nil // nothing is sent
+	case c.k.final != nil || c.decidedUpon(): // nothing is sent
+		if asked != nil {
+			c.key = asked.Key
+		}
+		return Answer{}, false, nil
 	case asked != nil:
 		recorded := []byte(asked.Request)
 		if in := c.x.Input().Data; len(recorded) == 0 && asked.Hash == hashOf(in) {

@@ -73,6 +73,9 @@ func TestDecisions(t *testing.T) {
 		if c.calls == 0 && len(a.Entries) > 0 && (a.Entries[0].By != "ann" || a.Entries[0].ID != "d1") {
 			t.Errorf("%s: the outcome does not say who decided: %+v", c.decision.Outcome, a.Entries)
 		}
+		if key := w.durable[0].Key; len(a.Entries) > 0 && (key == "" || a.Entries[0].Key != key) {
+			t.Errorf("%s: the key %q is missing in the outcome: %+v", c.decision.Outcome, key, a.Entries)
+		}
 	}
 }
 
