@@ -271,7 +271,7 @@ func orData(data []byte, hash string) []byte {
 
 // outcome checks that an outcome follows from an attempt.
 func (c *call) outcome(f *fact) {
-	if f.By != "" || f.Outcome == plan.OutcomeRejected || f.Attempt == 0 {
+	if f.By != "" || f.ID != "" || f.Outcome == plan.OutcomeRejected || f.Attempt == 0 { // an ID is that of a person's word
 		c.begun = nil
 		return
 	}
