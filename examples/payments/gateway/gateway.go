@@ -2,49 +2,39 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
 
-// Faults say how the gateway misbehaves. Shares are between 0 and 1.
-type Faults struct {
-	Latency time.Duration // of each answer, on average
-	Refuse  float64       // answers 503 and does nothing
-	Lose    float64       // does what was asked and cuts the connection
-	Late    float64       // does what was asked and answers after LateBy
-	LateBy  time.Duration
-	Every   time.Duration // an outage begins this often; zero means never
-	Outage  time.Duration // and lasts this long: connections are cut, nothing is done
-}
-
 // What the gateway refuses, so that an example has every outcome: the last two
 // digits of an amount decide.
 const (
-	declinedCents   = 7  // an authorization is declined
-	outOfStockCents = 13 // a booking is refused
+	declinedCents   = 7  // the authorization is declined
+	outOfStockCents = 13 // the booking is refused
+	noAddressCents  = 17 // the shipment is refused
 )
 
-// A Gateway answers for payments. Authorizations, charges and refunds are
-// idempotent by their Idempotency-Key; bookings are not: each one that comes is
-// entered.
+// A Gateway answers for payments and for the warehouse behind them. All that it is
+// asked to do is idempotent by its Idempotency-Key, but for bookings: they take no
+// key, and each one that comes is entered.
 type Gateway struct {
 	ledger *Ledger
-	faults Faults
-	began  time.Time
+	fates  *fates
+	token  string
+	blind  bool
 	keys   locks
-
-	mu  sync.Mutex
-	rng *rand.Rand
 }
 
-// NewGateway returns a gateway over a ledger. seed makes its faults repeatable, as
-// far as the order of requests is.
-func NewGateway(l *Ledger, f Faults, seed uint64) *Gateway {
-	return &Gateway{ledger: l, faults: f, began: time.Now(), rng: rand.New(rand.NewPCG(seed, 0))}
+// NewGateway returns a gateway over a ledger. It turns away who does not bring the
+// token, unless that is empty. The seed makes its faults repeatable, as far as the
+// order of requests is.
+func NewGateway(l *Ledger, f Faults, token string, seed uint64) *Gateway {
+	return &Gateway{ledger: l, fates: newFates(f, seed), token: token, blind: f.Blind}
 }
 
 // Handler returns the gateway's HTTP interface:
@@ -53,36 +43,49 @@ func NewGateway(l *Ledger, f Faults, seed uint64) *Gateway {
 //	POST /charges          {"order", "cents"}   Idempotency-Key
 //	POST /refunds          {"order", "cents"}   Idempotency-Key
 //	POST /bookings         {"order", "cents"}
-//	GET  /bookings/{order}
+//	POST /cancellations    {"order", "cents"}   Idempotency-Key
+//	POST /shipments        {"order", "cents"}   Idempotency-Key
+//	GET  /orders/{order}   what happened to an order, oldest first
+//	GET  /ledger           everything that happened
 //
-// The answer is the ledger's entry.
+// The answer to a POST is the ledger's entry, to a GET a list of entries.
 func (g *Gateway) Handler() http.Handler {
 	mux := http.NewServeMux()
-	for path, kind := range map[string]string{"authorizations": "authorization", "charges": "charge", "refunds": "refund"} {
-		mux.Handle("POST /"+path, g.faulty(func(r *http.Request, in Entry) (int, any) { return g.keyed(r, kind, in) }))
+	for path, kind := range map[string]string{
+		"authorizations": "authorization", "charges": "charge", "refunds": "refund",
+		"cancellations": "cancellation", "shipments": "shipment",
+	} {
+		mux.Handle("POST /"+path, g.acts(func(key string, in Entry) (int, any) { return g.keyed(kind, key, in) }))
 	}
-	mux.Handle("POST /bookings", g.faulty(g.book))
-	mux.HandleFunc("GET /bookings/{order}", func(w http.ResponseWriter, r *http.Request) {
-		if g.out() {
-			cut(w)
-			return
-		}
-		if e, ok := g.ledger.Booked(r.PathValue("order")); ok {
-			answer(w, http.StatusOK, e)
-			return
-		}
-		answer(w, http.StatusNotFound, problem{"no such booking"})
-	})
-	return mux
+	mux.Handle("POST /bookings", g.acts(func(_ string, in Entry) (int, any) {
+		in.Kind = "booking"
+		return g.enter(in)
+	}))
+	mux.Handle("GET /orders/{order}", g.shows(func(r *http.Request) []Entry { return g.ledger.Of(r.PathValue("order")) }))
+	mux.Handle("GET /ledger", g.shows(func(*http.Request) []Entry { return g.ledger.Of("") }))
+	return g.guarded(mux)
 }
 
 type problem struct {
 	Error string `json:"error"`
 }
 
+// guarded lets only those pass who bring the token, and nobody during an outage.
+func (g *Gateway) guarded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case g.fates.outage():
+			cut(w)
+		case g.token != "" && r.Header.Get("Authorization") != "Bearer "+g.token:
+			answer(w, http.StatusUnauthorized, problem{"who are you? The Authorization is missing or wrong"})
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
 // keyed does what was asked once for each key, and answers as the first time.
-func (g *Gateway) keyed(r *http.Request, kind string, in Entry) (int, any) {
-	key := r.Header.Get("Idempotency-Key")
+func (g *Gateway) keyed(kind, key string, in Entry) (int, any) {
 	if key == "" {
 		return http.StatusBadRequest, problem{"no Idempotency-Key"}
 	}
@@ -93,18 +96,16 @@ func (g *Gateway) keyed(r *http.Request, kind string, in Entry) (int, any) {
 		}
 		return http.StatusOK, e
 	}
-	ok := kind != "authorization" || in.Cents%100 != declinedCents
-	return g.enter(Entry{Kind: kind, Key: key, Order: in.Order, Cents: in.Cents, OK: ok})
+	in.Kind, in.Key = kind, key
+	return g.enter(in)
 }
 
-func (g *Gateway) book(_ *http.Request, in Entry) (int, any) {
-	if in.Cents%100 == outOfStockCents {
-		return http.StatusConflict, problem{"out of stock"}
-	}
-	return g.enter(Entry{Kind: "booking", Order: in.Order, Cents: in.Cents, OK: true})
-}
-
+// enter does what was asked, unless the rules of the house refuse it.
 func (g *Gateway) enter(e Entry) (int, any) {
+	if err := g.refuses(e); err != nil {
+		return http.StatusConflict, problem{err.Error()}
+	}
+	e.OK = e.Kind != "authorization" || e.Cents%100 != declinedCents
 	e, err := g.ledger.Append(e)
 	if err != nil {
 		return http.StatusInternalServerError, problem{err.Error()}
@@ -112,14 +113,30 @@ func (g *Gateway) enter(e Entry) (int, any) {
 	return http.StatusOK, e
 }
 
-// faulty reads a request, and misbehaves before or after do.
-func (g *Gateway) faulty(do func(*http.Request, Entry) (int, any)) http.Handler {
+// refuses says why e cannot be, given what happened before.
+func (g *Gateway) refuses(e Entry) error {
+	before := map[string]string{"charge": "authorization", "refund": "charge", "cancellation": "booking"}[e.Kind]
+	if before != "" && !slices.ContainsFunc(g.ledger.Of(e.Order), func(b Entry) bool {
+		return b.Kind == before && b.OK && b.Cents == e.Cents
+	}) {
+		return fmt.Errorf("there is no %s of order %s over %d cents", before, e.Order, e.Cents)
+	}
+	switch {
+	case e.Kind == "booking" && e.Cents%100 == outOfStockCents:
+		return errors.New("out of stock")
+	case e.Kind == "shipment" && e.Cents%100 == noAddressCents:
+		return errors.New("no such address")
+	}
+	return nil
+}
+
+// acts reads a request, does what it asks for, and misbehaves before or after.
+func (g *Gateway) acts(do func(key string, in Entry) (int, any)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if g.out() {
-			cut(w)
-			return
+		var in struct {
+			Order string `json:"order"`
+			Cents int64  `json:"cents"`
 		}
-		var in Entry
 		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<16))
 		if err == nil {
 			err = json.Unmarshal(body, &in)
@@ -128,19 +145,30 @@ func (g *Gateway) faulty(do func(*http.Request, Entry) (int, any)) http.Handler 
 			answer(w, http.StatusBadRequest, problem{"want an order and cents"})
 			return
 		}
-		fate, wait := g.fate()
-		if fate < g.faults.Refuse {
-			w.Header().Set("Retry-After", "1")
+		fate, wait := g.fates.draw(r.URL.Path)
+		switch fate {
+		case refused:
+			w.Header().Set("Retry-After", g.fates.retryAfter)
 			answer(w, http.StatusServiceUnavailable, problem{"busy; nothing was done"})
 			return
+		case throttled:
+			w.Header().Set("Retry-After", g.fates.retryAfter)
+			answer(w, http.StatusTooManyRequests, problem{"too many requests; nothing was done"})
+			return
+		case failed:
+			answer(w, http.StatusInternalServerError, problem{"something went wrong"})
+			return
+		default:
 		}
-		status, e := do(r, in) // whether or not anybody still listens
-		switch fate -= g.faults.Refuse; {
-		case fate < g.faults.Lose:
+		// From here on it acts, whether or not anybody still listens.
+		status, e := do(r.Header.Get("Idempotency-Key"), Entry{Order: in.Order, Cents: in.Cents})
+		switch fate {
+		case lost:
 			cut(w)
 			return
-		case fate < g.faults.Lose+g.faults.Late:
-			wait = g.faults.LateBy
+		case broke:
+			status, e = http.StatusInternalServerError, problem{"something went wrong"}
+		default:
 		}
 		select {
 		case <-time.After(wait):
@@ -150,16 +178,15 @@ func (g *Gateway) faulty(do func(*http.Request, Entry) (int, any)) http.Handler 
 	})
 }
 
-// out tells whether there is an outage.
-func (g *Gateway) out() bool {
-	return g.faults.Every > 0 && time.Since(g.began)%g.faults.Every >= g.faults.Every-g.faults.Outage
-}
-
-// fate draws what becomes of a request, and how long its answer takes.
-func (g *Gateway) fate() (float64, time.Duration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.rng.Float64(), time.Duration(g.rng.ExpFloat64() * float64(g.faults.Latency))
+// shows answers with entries.
+func (g *Gateway) shows(entries func(*http.Request) []Entry) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if g.blind {
+			answer(w, http.StatusServiceUnavailable, problem{"nobody can look anything up"})
+			return
+		}
+		answer(w, http.StatusOK, entries(r))
+	})
 }
 
 func answer(w http.ResponseWriter, status int, v any) {

@@ -12,7 +12,7 @@ import (
 
 // An Entry is one line of the ledger: something that happened to money or goods.
 type Entry struct {
-	Kind  string `json:"kind"`          // authorization, charge, refund, booking
+	Kind  string `json:"kind"`          // authorization, charge, refund, booking, cancellation, shipment
 	Key   string `json:"key,omitempty"` // the idempotency key it came with
 	Order string `json:"order"`
 	Cents int64  `json:"cents,omitempty"`
@@ -23,12 +23,12 @@ type Entry struct {
 // A Ledger is an append-only file of entries, one JSON object a line. What Append
 // returned for stays, also if the machine loses power.
 type Ledger struct {
-	mu     sync.Mutex
-	file   *os.File
-	size   int64 // of whole lines
-	byKey  map[string]Entry
-	booked map[string]Entry // by order, the latest
-	n      int
+	mu      sync.Mutex // guards the rest
+	file    *os.File
+	size    int64 // of whole lines
+	entries []Entry
+	byKey   map[string]Entry
+	of      map[string][]Entry // by order
 }
 
 // OpenLedger opens the ledger in the file of that name, which it makes if there is
@@ -39,7 +39,7 @@ func OpenLedger(name string) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{file: f, byKey: map[string]Entry{}, booked: map[string]Entry{}}
+	l := &Ledger{file: f, byKey: map[string]Entry{}, of: map[string][]Entry{}}
 	r := bufio.NewReader(f)
 	for {
 		line, err := r.ReadBytes('\n')
@@ -51,7 +51,7 @@ func OpenLedger(name string) (*Ledger, error) {
 			err = json.Unmarshal(line, &e)
 		}
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("%s, line %d: %w", name, l.n+1, err), f.Close())
+			return nil, errors.Join(fmt.Errorf("%s, line %d: %w", name, len(l.entries)+1, err), f.Close())
 		}
 		l.enter(e)
 		l.size += int64(len(line))
@@ -66,12 +66,10 @@ func OpenLedger(name string) (*Ledger, error) {
 func (l *Ledger) Close() error { return l.file.Close() }
 
 func (l *Ledger) enter(e Entry) {
-	l.n++
+	l.entries = append(l.entries, e)
+	l.of[e.Order] = append(l.of[e.Order], e)
 	if e.Key != "" {
 		l.byKey[e.Kind+" "+e.Key] = e
-	}
-	if e.Kind == "booking" {
-		l.booked[e.Order] = e
 	}
 }
 
@@ -79,7 +77,7 @@ func (l *Ledger) enter(e Entry) {
 func (l *Ledger) Append(e Entry) (Entry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.ID = fmt.Sprintf("%s-%d", e.Kind, l.n+1)
+	e.ID = fmt.Sprintf("%s-%d", e.Kind, len(l.entries)+1)
 	line, err := json.Marshal(e)
 	if err != nil {
 		return e, err
@@ -104,10 +102,13 @@ func (l *Ledger) ByKey(kind, key string) (Entry, bool) {
 	return e, ok
 }
 
-// Booked returns the booking of an order.
-func (l *Ledger) Booked(order string) (Entry, bool) {
+// Of returns what happened to an order, oldest first; to all of them if order is
+// empty.
+func (l *Ledger) Of(order string) []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e, ok := l.booked[order]
-	return e, ok
+	if order == "" {
+		return append([]Entry{}, l.entries...)
+	}
+	return append([]Entry{}, l.of[order]...)
 }
