@@ -12,7 +12,7 @@ import (
 )
 
 // proven are the documents that name tests and files as evidence.
-var proven = []string{"README.md", "CONTRIBUTING.md", "docs/promises.md", "docs/ARCHITECTURE.md", "docs/format.md", "docs/status.md", "docs/walk.md", "docs/adr/README.md"}
+var proven = []string{"README.md", "CONTRIBUTING.md", "docs/promises.md", "docs/ARCHITECTURE.md", "docs/format.md", "docs/status.md", "docs/walk.md", "docs/adr/README.md", "examples/payments/README.md", "examples/approval/README.md"}
 
 var (
 	link     = regexp.MustCompile(`\]\(([^)#]+)(#[^)]*)?\)`)
