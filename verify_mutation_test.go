@@ -195,6 +195,41 @@ func TestEveryMutationIsFound(t *testing.T) {
 	t.Logf("%d records, mutations %v", records, counts)
 }
 
+// A receipt that reaches into the next one of its transition is told of as such.
+func TestReceiptThatReachesTooFarIsFound(t *testing.T) {
+	was := readStory(t, recordMutable(t))
+	tried := 0
+	for _, p := range was.spots() {
+		if !strings.HasSuffix(p.journal, "."+evidence.Receipts) {
+			continue
+		}
+		all, err := evidence.Parse[evidence.Receipt](was.at(p).Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all.Journal == "" || len(all.Failed) > 0 || all.From == all.To {
+			continue
+		}
+		first, second := all, all
+		first.To, second.From = all.From, all.From+1
+		s := was.clone()
+		s.set(p, evidence.Append(nil, first))
+		s.insert(p, evidence.Append(nil, second))
+		if r := verifyStory(t, s); r.Total != 0 {
+			t.Fatalf("a receipt in two: %+v", r.Differences)
+		}
+		first.To++
+		s.set(p, evidence.Append(nil, first))
+		if found, _ := find(verifyStory(t, s), p.journal, p.seq); len(found) != 1 {
+			t.Errorf("%s:%d for %d to %d is followed by one from %d, and this is told: %+v", p.journal, p.seq, first.From, first.To, second.From, found)
+		}
+		tried++
+	}
+	if tried == 0 {
+		t.Error("the run has no receipt for more than one record")
+	}
+}
+
 // noticed reports whether a difference is told of the stage, at a record of the
 // journal or right behind it.
 func noticed(r *verify.Report, stage string, p spot) bool {
