@@ -53,7 +53,8 @@ const (
 //	           decision: length-prefixed id; resumed: nothing
 //	position   length-prefixed value, length-prefixed part
 //	outputs    count; each: port name, type name, uvarint first, uvarint count,
-//	           journals (count, names), digest (8 bytes), records length-prefixed
+//	           journals (count, names; one of another run as Foreign.Text), digest
+//	           (8 bytes), records length-prefixed
 //	state      count; each: table name, uvarint count, changes length-prefixed
 //	open       count; each: op byte, uvarint id; for an addition epoch (16
 //	           bytes), journal name, uvarint sequence; data length-prefixed
@@ -125,12 +126,16 @@ func (t *Transition) weight() (size, records int) {
 
 // name returns the index of s among the body's names.
 func (e *Encoder) name(dst []byte, s string) []byte {
+	e.bounded("name", len(s), MaxName)
+	return e.index(dst, s)
+}
+
+func (e *Encoder) index(dst []byte, s string) []byte {
 	for i, n := range e.names {
 		if n == s {
 			return wire.AppendUvarint(dst, uint64(i))
 		}
 	}
-	e.bounded("name", len(s), MaxName)
 	e.names = append(e.names, s)
 	return wire.AppendUvarint(dst, uint64(len(e.names)-1))
 }
@@ -278,7 +283,8 @@ func (e *Encoder) outputs(b []byte, t *Transition) []byte {
 		b = wire.AppendUvarint(b, uint64(o.Count))
 		b = wire.AppendUvarint(b, uint64(len(o.Journals)))
 		for _, j := range o.Journals {
-			b = e.name(b, j)
+			e.bounded("name", len(j), MaxForeign)
+			b = e.index(b, j)
 		}
 		b = wire.AppendUint64(b, o.Digest)
 		b = wire.AppendBytes(b, o.Records)

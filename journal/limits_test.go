@@ -19,6 +19,7 @@ func TestNothingIsEncodedThatCannotBeRead(t *testing.T) {
 	consumed := func(name string) []journal.Consumed {
 		return []journal.Consumed{{Kind: journal.Run, Journal: name, From: 1, To: 1}}
 	}
+	longest := journal.Foreign{Run: text(64), Journal: text(128) + "." + text(128)}
 	for _, tc := range []struct {
 		name string
 		fits bool
@@ -28,7 +29,8 @@ func TestNothingIsEncodedThatCannotBeRead(t *testing.T) {
 		{"stage", false, journal.Transition{Stage: text(journal.MaxName + 1)}},
 		{"port", false, journal.Transition{Outputs: outputs(text(journal.MaxName+1), "t")}},
 		{"type", false, journal.Transition{Outputs: outputs("p", text(journal.MaxName+1))}},
-		{"journal of a cause", false, journal.Transition{Outputs: outputs("p", "t", text(journal.MaxName+1))}},
+		{"longest journal of a cause", true, journal.Transition{Outputs: outputs("p", "t", longest.Text())}},
+		{"journal of a cause", false, journal.Transition{Outputs: outputs("p", "t", text(journal.MaxForeign+1))}},
 		{"journal", false, journal.Transition{Consumed: consumed(text(journal.MaxName + 1))}},
 		{"code", false, journal.Transition{Code: text(journal.MaxName + 1)}},
 		{"table", false, journal.Transition{State: []journal.State{{Table: text(journal.MaxName + 1)}}}},

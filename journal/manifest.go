@@ -24,6 +24,7 @@ type Manifest struct {
 	Settings    []Setting       `json:"settings,omitempty"`
 	Baseline    string          `json:"baseline,omitempty"` // the run this one replays
 	Root        string          `json:"root,omitempty"`     // the first of the runs that it replays: keys are derived from its id
+	Redrive     *Redrive        `json:"redrive,omitempty"`  // what of another run this one processes again
 	Epochs      []Epoch         `json:"epochs"`
 	Kept        *Kept           `json:"kept,omitempty"` // set once retention removed something
 }
@@ -34,6 +35,43 @@ type Setting struct {
 	Value  json.RawMessage `json:"value,omitempty"` // absent for a secret
 	Source string          `json:"source"`          // code, file, environment, command line
 	Secret bool            `json:"secret,omitempty"`
+}
+
+// A Redrive is what a run processes again of another one: inputs that a stage of
+// that run gave up on. They enter at the same stage.
+type Redrive struct {
+	Run   string    `json:"run"`   // the other run
+	Stage string    `json:"stage"` // that gave up on them
+	Taken []Letters `json:"taken"` // in this order; none is there twice
+}
+
+// Letters are consecutive records of a journal that holds what a stage gave up on.
+type Letters struct {
+	Journal string `json:"journal"` // stage.dead or stage.failed
+	From    uint64 `json:"from"`
+	To      uint64 `json:"to"` // inclusive
+}
+
+// Count returns how many letters r takes.
+func (r *Redrive) Count() uint64 {
+	n := uint64(0)
+	for _, l := range r.Taken {
+		n += l.To - l.From + 1
+	}
+	return n
+}
+
+// Nth returns where the nth letter is that r takes, from 1; ok is false if there are
+// fewer.
+func (r *Redrive) Nth(n uint64) (name string, seq uint64, ok bool) {
+	for _, l := range r.Taken {
+		if has := l.To - l.From + 1; n > has {
+			n -= has
+			continue
+		}
+		return l.Journal, l.From + n - 1, n > 0
+	}
+	return "", 0, false
 }
 
 // An Epoch is one process's ownership of a run.

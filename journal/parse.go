@@ -15,7 +15,7 @@ func Parse(body []byte, t *Transition) error {
 	*t = Transition{}
 	p.names = make([]string, 0, min(p.in.Len(), 8))
 	for range p.in.Count("names", 1) {
-		p.names = append(p.names, p.in.String("name", MaxName))
+		p.names = append(p.names, p.in.String("name", MaxForeign))
 	}
 	t.Stage = p.name("stage")
 	t.Number = p.in.Uvarint("frame number")

@@ -8,15 +8,17 @@ import (
 
 // MaxPayload is the largest payload of one record, in bytes, MaxName the
 // longest name of a stage, port, type, table or journal (which is that of a stage
-// and a port, joined), MaxKey the longest encoded key, position or id.
+// and a port, joined), MaxForeign that of a journal of another run, MaxKey the
+// longest encoded key, position or id.
 const (
 	MaxPayload = 64 << 20
 	MaxName    = 2*128 + 1
+	MaxForeign = MaxName + 2 + 32 + 64
 	MaxKey     = 64 << 10
 )
 
 // A Ref is an absolute cause of a record: one that the transition did not
-// consume, such as a table's row.
+// consume, such as a table's row, or a record of another run ([Foreign]).
 type Ref struct {
 	Journal int // index in Output.Journals
 	Seq     uint64

@@ -91,7 +91,7 @@ type Output struct {
 	Type     string   // payload type name of every record here
 	First    uint64   // sequence of the first record
 	Count    int      // how many records
-	Journals []string // what Ref.Journal in Records counts in
+	Journals []string // what Ref.Journal in Records counts in; those of other runs as Foreign.Text
 	Records  []byte   // the records, as AppendRecord wrote them; read with NewRecords
 	Digest   uint64   // digest of the whole journal after the last of them
 }
