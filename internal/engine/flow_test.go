@@ -135,6 +135,8 @@ func (p *port) Decode(name string, o *journal.Output, from, _ uint64) (*plan.Bat
 	return b, rs.Err()
 }
 
+func (p *port) Of(plan.Past) plan.Decoder { return p }
+
 func (p *port) Private(b *plan.Batch) *plan.Batch {
 	c := *b
 	c.Values = slices.Clone(b.Values.([]int64))

@@ -12,13 +12,15 @@ import (
 //
 //	weir.key.v1   root run   stage   record id of the input   step
 //
-// None of them holds a zero byte.
+// None of them holds a zero byte. Of a copy, root run and record id are those of
+// its original: a service sees the key that it saw when that was executed.
 func Key(in *plan.Accepted, step string) string {
+	of := in.Identity()
 	b := make([]byte, 0, 256)
 	b = append(append(b, "weir.key.v1"...), 0)
-	b = append(append(b, in.Run...), 0)
+	b = append(append(b, of.Run...), 0)
 	b = append(append(b, in.Stage...), 0)
-	b, _ = in.Input.AppendText(b)
+	b, _ = of.ID.AppendText(b)
 	b = append(append(append(b, 0), step...), 0)
 	sum := sha256.Sum256(b)
 	return inHex(sum[:sha256.Size/2])

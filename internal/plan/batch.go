@@ -34,6 +34,8 @@ type Batch struct {
 	Times []int64  // event times, nanoseconds since 1970; nil if none has one
 	Keys  []string // encoded keys; nil if none has one
 
+	Originals []Original // what each record is a copy of; nil if none is one
+
 	Digest uint64 // of the journal, after the last record of this batch, as the writer computed it
 }
 
@@ -77,7 +79,26 @@ func (b *Batch) One(i int) *Batch {
 	if b.Keys != nil {
 		one.Keys = b.Keys[i : i+1 : i+1]
 	}
+	if b.Originals != nil {
+		one.Originals = b.Originals[i : i+1 : i+1]
+	}
 	return &one
+}
+
+// Original returns what record i is a copy of, the zero Original if it is none.
+func (b *Batch) Original(i int) Original {
+	if b.Originals == nil {
+		return Original{}
+	}
+	return b.Originals[i]
+}
+
+// ID returns what the outside knows record i as.
+func (b *Batch) ID(i int) event.RecordID {
+	if of := b.Original(i); of.Run != "" {
+		return of.ID
+	}
+	return event.RecordID{Epoch: b.Epoch, Journal: b.Journal, Seq: b.First + uint64(i)}
 }
 
 // A Writer encodes what a stage emits to one port, and keeps the typed values
@@ -103,6 +124,12 @@ type Writer interface {
 	Seal(first, digest uint64) (journal.Output, *Batch)
 }
 
+// A Copier is a Writer that takes records as they are in a batch; every Writer of a
+// port is one.
+type Copier interface {
+	Copy(b *Batch, i int, c *Cause)
+}
+
 // A Decoder makes typed batches.
 type Decoder interface {
 	// Decode makes the batch that readers in the writing process got, from what
@@ -110,6 +137,10 @@ type Decoder interface {
 	// out; the batch may then be nil. A record that an upcaster refuses is in the
 	// batch, as bad.
 	Decode(journalName string, o *journal.Output, from, epoch uint64) (*Batch, error)
+
+	// Of returns a decoder of what another run recorded, of which past says what it
+	// was.
+	Of(past Past) Decoder
 
 	// Private returns b for one more reader: b itself when its values can be
 	// shared, else a batch with copies.

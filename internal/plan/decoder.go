@@ -28,6 +28,9 @@ func NewDecoder[T any](typ *payload.Type[T]) *TypedDecoder[T] { return &TypedDec
 // Remember says what the port's payloads were in earlier epochs; see Rememberer.
 func (d *TypedDecoder[T]) Remember(past Past) { d.past = past }
 
+// Of returns a decoder of what another run recorded; see Decoder.
+func (d *TypedDecoder[T]) Of(past Past) Decoder { return &TypedDecoder[T]{d.typ, past} }
+
 // Reads tells how payloads are read that were recorded as was; see Rememberer.
 func (d *TypedDecoder[T]) Reads(was topology.Type) Reading {
 	switch d.typ.Reads(payload.Recorded{Name: was.Name, Schema: was.Schema}) {
@@ -95,6 +98,12 @@ func (d *TypedDecoder[T]) Decode(name string, o *journal.Output, from, epoch uin
 		if rec.HasTime || b.Times != nil {
 			b.Times = append(b.Times, make([]int64, b.N-1-len(b.Times))...)
 			b.Times = append(b.Times, rec.Time)
+		}
+		if len(o.Journals) > 0 {
+			if original := OriginalOf(o, &rec); original.Run != "" || b.Originals != nil {
+				b.Originals = append(b.Originals, make([]Original, b.N-1-len(b.Originals))...)
+				b.Originals = append(b.Originals, original)
+			}
 		}
 	}
 	if err := records.Err(); err != nil {

@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 
+	"github.com/weirflow/weir/event"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -30,6 +31,26 @@ type Source interface {
 	Ack() func(ctx context.Context, upTo string) error
 }
 
+// A Rereader is a Source that can be given again what it could not accept.
+type Rereader interface {
+	Source
+
+	// Rereads says what stands against reading a row again that was refused for a
+	// reason, for people; nil if nothing does.
+	Rereads(kind event.Kind) error
+
+	// Reread makes a batch of rows, which is then emitted as if it had been read.
+	// What cannot be accepted now is bad again. It is called by one goroutine.
+	Reread(ctx context.Context, rows []Row) (*Read, error)
+}
+
+// A Row is what a source could not accept, as it is on record.
+type Row struct {
+	Raw   []byte
+	Kind  event.Kind // why
+	Cause Origin     // where it is on record
+}
+
 // A Read is a batch from the world.
 type Read struct {
 	Values   any // []T
@@ -46,6 +67,7 @@ type At struct {
 	Flow, Stage string
 	StageAt     func(journal.LSN) string // what the stage was called when a record was written; nil if it was always Stage
 	Run         string
+	Redrives    string // the run of which this one processes inputs again, "" if it is none
 	Epoch       uint64
 	EpochID     journal.ID
 	Note        string // what the last receipt noted, "" at first

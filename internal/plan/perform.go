@@ -71,6 +71,11 @@ type Performing struct {
 	Chained     bool // an input begins only when the outputs of the one before of its key have left
 
 	Signals *SignalTable // one of the node's tables, where signals wait; nil in a stage that takes none
+
+	// Past returns what an execution of a copy has in its history when it begins. It
+	// is asked as long as nothing is on record about the input, and what it returns is
+	// recorded first. It is called by several goroutines. Nil means nothing.
+	Past func(ctx context.Context, in *Accepted) ([]Entry, error)
 }
 
 // Accepted is one input in open work.
@@ -79,6 +84,9 @@ type Accepted struct {
 	Input event.RecordID // never used for two records
 	Run   string         // id of the root run
 	Stage string
+
+	Original Original // what Input is a copy of, if it is one
+
 	Key   string // that orders inputs
 	Data  []byte // what is remembered
 	Value any    // what decoding Data gives, if Accept set it; nobody changes it
@@ -92,7 +100,15 @@ type Accepted struct {
 const EmptyKey = "\x00"
 
 // KeyText is the encoded key of the input.
-func (a *Accepted) KeyText() string { return strings.TrimPrefix(a.Key, EmptyKey) }
+func (in *Accepted) KeyText() string { return strings.TrimPrefix(in.Key, EmptyKey) }
+
+// Identity returns what the outside knows the input as: keys are made of it.
+func (in *Accepted) Identity() Original {
+	if in.Original.Run != "" {
+		return in.Original
+	}
+	return Original{Run: in.Run, ID: in.Input}
+}
 
 // An Execution is one accepted input being acted on. Its methods are called by
 // the goroutine of Execute, and return an error when the execution shall end

@@ -36,6 +36,8 @@ type TypedWriter[T any] struct {
 	items    []int32 // the item each record belongs to
 	lasts    []int32 // the item AppendRecord goes on from, after each record
 	keys     []string
+	times    []int64
+	copies   []Original
 	journals []string // what refs count in
 	start    int      // of the present item in blob
 	first    int      // record of the present item
@@ -51,7 +53,10 @@ type TypedWriter[T any] struct {
 	inFrom   int // record of the present item is item - inFrom
 }
 
-var _ Writer = (*TypedWriter[int])(nil)
+var (
+	_ Writer = (*TypedWriter[int])(nil)
+	_ Copier = (*TypedWriter[int])(nil)
+)
 
 // NewWriter returns the writer of a port of a node with that turn.
 func NewWriter[T any](port string, typ *payload.Type[T], turn *Turn) *TypedWriter[T] {
@@ -64,6 +69,13 @@ type Cause struct {
 	HasKey  bool
 	FromKey bool // the record was emitted from the state entry of Key
 	Refs    []Origin
+	Copy    *Copy // the record is one; nil if it is none
+}
+
+// A Copy says of which record of another run a record is a copy.
+type Copy struct {
+	Of   Original
+	Time int64 // event time, nanoseconds since 1970
 }
 
 // An Origin is a record of some journal.
@@ -102,6 +114,15 @@ func (w *TypedWriter[T]) EmitFrom(v T, c *Cause) {
 	w.append(w.scratch, wire.Checksum(w.scratch), c)
 }
 
+// Copy emits record i of a batch of Ts, which may be of another run, with its key.
+// It keeps nothing of c.
+func (w *TypedWriter[T]) Copy(b *Batch, i int, c *Cause) {
+	if len(b.Keys) > i && b.Keys[i] != "" {
+		c.Key, c.HasKey = b.Keys[i], true
+	}
+	w.EmitFrom(b.Values.([]T)[i], c)
+}
+
 // Watch tells the writer that the handler begins to work on b at record from,
 // with Turn.Base set: values that are emitted as they are in b are written with
 // the bytes they have there. It has no effect unless b holds Ts that were encoded
@@ -130,7 +151,7 @@ func (w *TypedWriter[T]) append(data []byte, crc uint32, c *Cause) {
 		return
 	}
 	r := &w.rec
-	r.Items, r.Refs, r.Key, r.FromKey = r.Items[:0], r.Refs[:0], nil, false
+	r.Items, r.Refs, r.Key, r.FromKey, r.HasTime, r.Time = r.Items[:0], r.Refs[:0], nil, false, false, 0
 	if w.turn.Item >= 0 {
 		r.Items = append(r.Items, w.turn.Item)
 	} else {
@@ -181,6 +202,14 @@ func (w *TypedWriter[T]) cause(r *journal.Record, c *Cause) {
 		w.keys = append(w.keys, c.Key)
 	}
 	w.refer(r, c.Refs)
+	if c.Copy == nil {
+		return
+	}
+	w.refer(r, []Origin{c.Copy.Of.Cause()})
+	r.HasTime, r.Time = true, c.Copy.Time
+	n := len(w.values) - 1
+	w.times = append(append(w.times, make([]int64, n-len(w.times))...), r.Time)
+	w.copies = append(append(w.copies, make([]Original, n-len(w.copies))...), c.Copy.Of)
 }
 
 // refer adds absolute causes to r.
@@ -227,9 +256,7 @@ func (w *TypedWriter[T]) Rollback(n int) {
 	clear(w.values[n:])
 	w.values, w.blob, w.offs, w.crcs = w.values[:n], w.blob[:end], w.offs[:2*n], w.crcs[:n]
 	w.items, w.lasts = w.items[:n], w.lasts[:n]
-	if len(w.keys) > n {
-		w.keys = w.keys[:n]
-	}
+	w.keys, w.times, w.copies = w.keys[:min(n, len(w.keys))], w.times[:min(n, len(w.times))], w.copies[:min(n, len(w.copies))]
 }
 
 // Undo drops what was written for the present item, and the error.
@@ -261,13 +288,17 @@ func (w *TypedWriter[T]) Seal(first, digest uint64) (journal.Output, *Batch) {
 			w.keys = append(w.keys, "")
 		}
 	}
+	if w.copies != nil {
+		w.times = append(w.times, make([]int64, n-len(w.times))...)
+		w.copies = append(w.copies, make([]Original, n-len(w.copies))...)
+	}
 	out := journal.Output{
 		Port: w.port, Type: w.typ.Name, First: first, Count: n,
 		Journals: w.journals, Records: w.blob, Digest: uint64(sum),
 	}
 	b := &Batch{
 		Type: w.typ.Name, First: first, N: n, Values: w.values,
-		Raw: w.blob, Offs: w.offs, CRCs: w.crcs, Keys: w.keys, Digest: uint64(sum),
+		Raw: w.blob, Offs: w.offs, CRCs: w.crcs, Keys: w.keys, Times: w.times, Originals: w.copies, Digest: uint64(sum),
 	}
 	// The next batch is likely to be about as large.
 	w.values = make([]T, 0, n)
@@ -275,6 +306,6 @@ func (w *TypedWriter[T]) Seal(first, digest uint64) (journal.Output, *Batch) {
 	w.offs = make([]uint32, 0, 2*n)
 	w.crcs = make([]uint32, 0, n)
 	w.items, w.lasts = w.items[:0], w.lasts[:0]
-	w.keys, w.journals, w.err = nil, nil, nil
+	w.keys, w.times, w.copies, w.journals, w.err = nil, nil, nil, nil, nil
 	return out, b
 }
