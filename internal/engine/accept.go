@@ -65,7 +65,7 @@ func (w *performer) acceptOne(r *round, e *edge, b *plan.Batch, i int) (bool, er
 	t := &task{in: plan.Accepted{
 		ID:    w.next + uint64(len(r.accepted)),
 		Input: event.RecordID{Epoch: b.Epoch, Journal: e.journal, Seq: b.First + uint64(i)},
-		Run:   s.run.c.RootRun, Stage: s.name,
+		Run:   s.run.c.RootRun, Stage: s.name, Original: b.Original(i),
 	}}
 	var f *plan.Failure
 	if _, bad := b.Readable(i, i+1); bad != nil {

@@ -214,21 +214,15 @@ func (s *stage) inputOf(name string) int {
 	return slices.IndexFunc(s.inputs, func(e *edge) bool { return e.journal == name })
 }
 
-// deadCount is how many dead letters the stage wrote in the whole run.
-func (s *stage) deadCount() uint64 {
-	for _, p := range s.ports {
-		if p.Port == s.node.Dead {
-			return p.count
-		}
-	}
-	return 0
-}
-
 // At is what the sink is told when it opens.
 func (w *sink) at() plan.At {
 	r := w.s.run
-	return plan.At{
+	at := plan.At{
 		Flow: r.c.Flow.Name, Stage: w.s.name, StageAt: r.nameAt(w.s.name), Run: r.c.RootRun,
 		Epoch: r.epoch.Number, EpochID: r.epoch.ID, Note: w.note, Signal: r.Send,
 	}
+	if again := r.c.Log.Manifest().Redrive; again != nil {
+		at.Redrives = again.Run
+	}
+	return at
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/weirflow/weir/internal/plan"
@@ -36,7 +37,12 @@ func newExecution(w *performer, t *task) *execution {
 // run is the goroutine.
 func (x *execution) run() {
 	err := protect(func() error {
-		x.result = x.w.p.Execute(x)
+		if err := x.takeUp(); err != nil {
+			return err
+		}
+		if x.refused == nil {
+			x.result = x.w.p.Execute(x)
+		}
 		return nil
 	})
 	if err != nil {
@@ -49,6 +55,29 @@ func (x *execution) run() {
 	}
 	_ = x.move.write() // say meets the error again
 	x.w.s.mail.post(message{kind: performed, move: &x.move})
+}
+
+// takeUp records what the execution of a copy goes on from, before it begins. If
+// that is refused the execution is over.
+func (x *execution) takeUp() error {
+	past := x.w.tune.Past
+	if past == nil || x.t.in.Original.Run == "" || len(x.past) > 0 {
+		return nil
+	}
+	entries, err := past(x.Context(), &x.t.in)
+	switch {
+	case err != nil && x.Context().Err() != nil:
+		x.refused = context.Cause(x.Context())
+	case err != nil:
+		return fmt.Errorf("what is on record of %s: %w", x.t.in.Original.ID, err)
+	default:
+		x.past = entries
+		_ = x.Record(nil, entries...) // refused says it
+	}
+	if x.refused != nil {
+		x.result = plan.Result{State: plan.Interrupted}
+	}
+	return nil
 }
 
 // Context ends when the stage is told to end at once.

@@ -8,6 +8,7 @@ import (
 	"maps"
 
 	"github.com/weirflow/weir/internal/evidence"
+	"github.com/weirflow/weir/internal/plan"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -116,30 +117,59 @@ func (s *stage) contains(e *edge, at reached) error {
 }
 
 // authorOf returns the epoch in which a record was placed.
-func (s *stage) authorOf(e *edge, seq uint64) (journal.ID, error) {
-	log := s.run.c.Log
+func (s *stage) authorOf(e *edge, seq uint64) (id journal.ID, err error) {
+	err = e.holding(seq, func(p *journal.Placed, _ *journal.Output) error {
+		id = s.run.epochID(p.Epoch)
+		return nil
+	})
+	return id, err
+}
+
+// holding calls fn with the output that holds a record of the edge's journal, as it
+// is in the log, and with its transition.
+func (e *edge) holding(seq uint64, fn func(*journal.Placed, *journal.Output) error) error {
+	log := e.to.run.c.Log
 	from, err := log.Find(e.journal, seq)
 	if err != nil {
-		return journal.ID{}, fmt.Errorf("find %s:%d in the log: %w", e.journal, seq, err)
+		return fmt.Errorf("find %s:%d in the log: %w", e.journal, seq, err)
 	}
 	in, err := log.Read(from)
 	if err != nil {
-		return journal.ID{}, fmt.Errorf("read the log from %d: %w", from, err)
+		return fmt.Errorf("read the log from %d: %w", from, err)
 	}
 	defer in.Close()
 	transitions := journal.Transitions(in)
 	for {
 		var p journal.Placed
 		if err := transitions.Next(&p); errors.Is(err, io.EOF) {
-			return journal.ID{}, fmt.Errorf("%s:%d was placed and is not in the log", e.journal, seq)
+			return fmt.Errorf("%s:%d was placed and is not in the log", e.journal, seq)
 		} else if err != nil {
-			return journal.ID{}, fmt.Errorf("read the log for %s:%d: %w", e.journal, seq, err)
+			return fmt.Errorf("read the log for %s:%d: %w", e.journal, seq, err)
 		}
 		for i := range p.Outputs {
 			o := &p.Outputs[i]
 			if p.Stage == e.from.name && o.Port == e.port.Name && o.First <= seq && seq < o.First+uint64(o.Count) {
-				return s.run.epochID(p.Epoch), nil
+				return fn(&p, o)
 			}
 		}
 	}
+}
+
+// originalOf returns what a record of the edge's journal is a copy of.
+func (e *edge) originalOf(seq uint64) (original plan.Original, err error) {
+	err = e.holding(seq, func(_ *journal.Placed, o *journal.Output) error {
+		var rec journal.Record
+		rs := journal.NewRecords(o)
+		for {
+			at, ok := rs.Next(&rec)
+			if !ok {
+				return rs.Err()
+			}
+			if at == seq {
+				original = plan.OriginalOf(o, &rec)
+				return nil
+			}
+		}
+	})
+	return original, err
 }

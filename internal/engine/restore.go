@@ -26,6 +26,7 @@ func (w *performer) restore() error {
 		return nil
 	}
 	w.next = max(at.NextOpen, 1)
+	copies := w.s.run.c.Log.Manifest().Redrive != nil
 	for i := range at.Open {
 		o := &at.Open[i]
 		t := &task{in: plan.Accepted{
@@ -54,6 +55,11 @@ func (w *performer) restore() error {
 		}
 		if e := t.last(); e != nil && e.Type == plan.EntryParked {
 			t.state = taskParked
+		}
+		if k := w.s.inputOf(o.Journal); copies && k >= 0 {
+			if t.in.Original, err = w.s.inputs[k].originalOf(o.Seq); err != nil {
+				return err
+			}
 		}
 		t.in.Key, err = w.p.Key(t.in.Data)
 		if _, unreadable := errors.AsType[*plan.UnreadableError](err); err != nil && !unreadable { // of which no key is known

@@ -216,7 +216,7 @@ func (r *Run) newStage(n *plan.Node) (*stage, error) {
 	}
 	s.kept = keptOf(n, at)
 	switch {
-	case n.Source != nil && n.Handler == nil && n.Sink == nil && len(n.Inputs) == 0 && len(n.Ports) == 1:
+	case n.Source != nil && n.Handler == nil && n.Sink == nil && len(n.Inputs) == 0 && len(n.Ports) > 0:
 		if at != nil && at.Position != nil {
 			s.position, s.located = *at.Position, true
 		}
@@ -228,7 +228,7 @@ func (r *Run) newStage(n *plan.Node) (*stage, error) {
 	case n.Performer != nil && n.Source == nil && n.Handler == nil && n.Sink == nil && len(n.Inputs) > 0:
 		s.worker = newPerformer(s, at)
 	default:
-		return nil, errors.New("it must be a source with one port and no input, or a handler, a performer or a sink with inputs")
+		return nil, errors.New("it must be a source with ports and no input, or a handler, a performer or a sink with inputs")
 	}
 	return s, nil
 }

@@ -155,7 +155,10 @@ func (w *source) place() error {
 // whether the stage may go on.
 func (w *source) judge() bool {
 	s := w.s
-	n := s.ports[0].count + s.deadCount() // what could not be decoded was read, too
+	n := uint64(0)
+	for _, p := range s.ports { // what could not be decoded was read, too
+		n += p.count
+	}
 	natural := s.rules.Ending() == supervise.Natural
 	v := contract.Source(contract.Subject{Reader: s.name}, uint64(w.expect), w.expectKnown && natural,
 		contract.Ledger{Count: n, Last: n})

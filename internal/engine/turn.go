@@ -130,11 +130,11 @@ func (s *stage) appendCtx() context.Context {
 // seal moves what writers and tables hold into the open transition.
 func (s *stage) seal() error {
 	for _, p := range s.ports {
-		if p.Writer.Len() == 0 {
-			continue
-		}
 		if err := p.Writer.Err(); err != nil {
 			return fmt.Errorf("port %s: %w", p.Name, err)
+		}
+		if p.Writer.Len() == 0 {
+			continue
 		}
 		p.output, p.batch = p.Writer.Seal(p.count+1, p.digest)
 		p.output.Port, p.output.Type = p.Name, p.Type
@@ -169,7 +169,8 @@ func (p *outlet) survives(epoch uint64) error {
 	if err != nil {
 		return fmt.Errorf("port %s: a value cannot be read back: %w", p.Name, err)
 	}
-	if again.N != p.batch.N || !reflect.DeepEqual(again.Values, p.batch.Values) || !reflect.DeepEqual(again.Keys, p.batch.Keys) {
+	if again.N != p.batch.N || !reflect.DeepEqual(again.Values, p.batch.Values) || !reflect.DeepEqual(again.Keys, p.batch.Keys) ||
+		!reflect.DeepEqual(again.Times, p.batch.Times) || !reflect.DeepEqual(again.Originals, p.batch.Originals) {
 		return fmt.Errorf("port %s: records %d to %d do not survive their codec; give %s a codec of its own",
 			p.Name, p.batch.First, p.batch.Last(), p.Type)
 	}

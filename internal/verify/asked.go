@@ -197,7 +197,7 @@ func (c *call) fact(f *fact) {
 	if f.Type != plan.EntryOutcome {
 		if want := c.attempt + 1; f.Attempt != want {
 			c.tell(f, "attempt", strconv.Itoa(f.Attempt), strconv.Itoa(want))
-		} else if c.begun != nil && c.begun.epoch == f.epoch {
+		} else if c.begun != nil && c.begun.epoch == f.epoch && !c.begun.taken {
 			c.tell(f, "type", word(f.Type), "the end of attempt "+strconv.Itoa(c.attempt)) // no process died in between
 		}
 		c.attempt, c.begun = f.Attempt, f

@@ -18,6 +18,7 @@ type fact struct {
 	at    time.Time   // likewise
 	epoch journal.ID  // likewise
 	given bool        // it is taken as it is recorded
+	taken bool        // it is from another run, and was recorded before the input was executed
 }
 
 // An open input is one that was accepted and is not finished, with what is on

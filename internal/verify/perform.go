@@ -121,6 +121,7 @@ func (s *stage) hearOne(o *journal.Output, seq uint64, rec *journal.Record, give
 		}
 		return
 	}
+	f.taken = s.node.Performing.Past != nil && t.in.Original.Run != "" && (len(t.facts) == 0 || t.facts[0].lsn == f.lsn)
 	t.facts = append(t.facts, f)
 	w.said = append(w.said, saying{t: t, i: len(t.facts) - 1})
 }
@@ -151,6 +152,7 @@ func (s *stage) reactions() {
 	for i := range s.does.said {
 		w := &s.does.said[i]
 		switch f := w.what(); {
+		case f.taken: // nobody said it to this run
 		case f.Type == plan.EntrySignal, f.Type == plan.EntryWoken && f.ID != "":
 			want = append(want, reaction{"signal " + f.ID, f.seq})
 		case f.Type == plan.EntryDecision:
@@ -281,7 +283,7 @@ func (s *stage) accept(ctx context.Context, graves []grave) error {
 		a := &s.p.Open[i]
 		if at := (plan.Origin{Journal: a.Journal, Seq: a.Seq}); a.Op == journal.OpenAdd && added[at] == a {
 			s.add(s.differs(s.openName(), 0, "accepted", fmt.Sprintf("%s:%d", a.Journal, a.Seq), "it was not consumed"))
-			s.does.add(s.openOf(a))
+			s.does.add(s.openOf(a, plan.Original{}))
 		}
 	}
 	return nil
@@ -293,7 +295,7 @@ func (s *stage) acceptOne(b *plan.Batch, i int, at plan.Origin, a *journal.OpenW
 	t := &open{in: plan.Accepted{
 		ID:    s.does.next,
 		Input: event.RecordID{Epoch: b.Epoch, Journal: at.Journal, Seq: at.Seq},
-		Run:   s.v.root, Stage: s.name,
+		Run:   s.v.root, Stage: s.name, Original: b.Original(i),
 	}}
 	var f *plan.Failure
 	if _, bad := b.Readable(i, i+1); bad != nil {
@@ -327,7 +329,7 @@ func (s *stage) acceptOne(b *plan.Batch, i int, at plan.Origin, a *journal.OpenW
 		s.add(s.differs(s.openName(), 0, "accepted", "not "+name, name))
 	case f != nil:
 		s.add(s.differs(s.openName(), 0, "accepted", name, f.Err.Error()))
-		s.does.add(s.openOf(a))
+		s.does.add(s.openOf(a, t.in.Original))
 	default:
 		if a.ID != t.in.ID {
 			s.add(s.differs(s.openName(), 0, "id of "+name, strconv.FormatUint(a.ID, 10), strconv.FormatUint(t.in.ID, 10)))
@@ -338,17 +340,17 @@ func (s *stage) acceptOne(b *plan.Batch, i int, at plan.Origin, a *journal.OpenW
 		if !bytes.Equal(a.Data, t.in.Data) {
 			s.add(s.differs(s.openName(), 0, "data of "+name, s.text(a.Data), s.text(t.in.Data)))
 		}
-		s.does.add(s.openOf(a))
+		s.does.add(s.openOf(a, t.in.Original))
 	}
 	return nil
 }
 
-// openOf is an input as it is recorded.
-func (s *stage) openOf(a *journal.OpenWork) *open {
+// openOf is an input as it is recorded, a copy of original if that is one.
+func (s *stage) openOf(a *journal.OpenWork, original plan.Original) *open {
 	m := s.v.Log.Manifest()
 	o := &open{accepted: s.p.Time, in: plan.Accepted{
 		ID: a.ID, Input: event.RecordID{Epoch: a.Epoch, Journal: a.Journal, Seq: a.Seq},
-		Run: s.v.root, Stage: m.AcceptedBy(s.name, a.ID),
+		Run: s.v.root, Stage: m.AcceptedBy(s.name, a.ID), Original: original,
 	}}
 	data, err := s.renew(a.Data)
 	if err != nil {
@@ -362,6 +364,22 @@ func (s *stage) openOf(a *journal.OpenWork) *open {
 	return o
 }
 
+// originalOf returns what a record that the stage read is a copy of. Only a redrive
+// has copies.
+func (s *stage) originalOf(name string, seq uint64) (original plan.Original, err error) {
+	e := s.input(name)
+	if e == nil || !s.v.copies {
+		return plan.Original{}, nil
+	}
+	own := &edge{open: s.v.Open, epochs: e.epochs, journal: name, from: e.from, port: e.port, spec: &plan.Input{}}
+	defer own.close()
+	if err := own.readLog(seq); err != nil {
+		return plan.Original{}, err
+	}
+	b := own.held.raw
+	return b.Original(int(seq - b.First)), nil
+}
+
 // openAsRecorded takes the changes of open work as they are recorded.
 func (s *stage) openAsRecorded() {
 	if s.does == nil {
@@ -369,7 +387,11 @@ func (s *stage) openAsRecorded() {
 	}
 	for i := range s.p.Open { // an input may be accepted and spoken of in one transition
 		if a := &s.p.Open[i]; a.Op == journal.OpenAdd && s.does.tasks[a.ID] == nil {
-			s.does.add(s.openOf(a))
+			original, err := s.originalOf(a.Journal, a.Seq)
+			if err != nil {
+				s.skip(err.Error())
+			}
+			s.does.add(s.openOf(a, original))
 		}
 	}
 	s.hear(true)

@@ -348,7 +348,9 @@ func (r *replay) result() *Replayed {
 		all.Dead += w.total(event.PortDead).count
 		all.Drift += s.Differences
 		if s.node.Source != nil {
-			all.In += w.total(s.ports[0].Name).count
+			for _, p := range s.ports {
+				all.In += w.total(p.Name).count
+			}
 		}
 		if s.does == nil {
 			continue

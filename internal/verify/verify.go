@@ -77,7 +77,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	}
 	v := &verifier{Config: c, byName: map[string]*stage{}, epochs: map[uint64]journal.ID{}}
 	m := c.Log.Manifest()
-	v.root = cmp.Or(m.Root, m.Run)
+	v.root, v.copies = cmp.Or(m.Root, m.Run), m.Redrive != nil
 	for _, e := range m.Epochs {
 		v.epochs[e.Number] = e.ID
 	}
@@ -128,6 +128,7 @@ type verifier struct {
 	masks  masks
 
 	root      string // the run that keys are derived from
+	copies    bool   // records may be copies of those of another run
 	replaying bool   // what is computed is written to another log
 
 	first, last journal.LSN // of the transitions that are executed again
