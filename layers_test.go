@@ -48,6 +48,7 @@ var layers = map[string]int{
 	"effect":            4,
 	"internal/perform":  4,
 	"internal/steps":    4,
+	"internal/redrive":  4,
 
 	"":        5,
 	"history": 5,
@@ -73,6 +74,7 @@ var peers = map[string][]string{
 	"internal/plan":       {"internal/evidence", "internal/recovery"},
 	"internal/recovery":   {"internal/evidence"},
 	"internal/resilience": {"internal/plan"},
+	"internal/redrive":    {"internal/perform"},
 	"internal/resumption": {"internal/plan", "internal/recovery"},
 	"internal/steps":      {"internal/perform"},
 	"internal/verify":     {"internal/perform"},
