@@ -16,6 +16,16 @@ type Impact struct {
 	Effects []Effect `json:"effects"`        // in the order in which they were written
 	Waiting []string `json:"waiting"`        // stages that have not consumed everything yet: more may come
 	Left    string   `json:"left,omitempty"`
+
+	Redriven []Redriven `json:"redriven,omitempty"` // what other runs made of letters among the effects
+}
+
+// Redriven is what a run that took a letter made of it.
+type Redriven struct {
+	Of     event.Ref `json:"of"` // the letter
+	Run    string    `json:"run"`
+	Impact *Impact   `json:"impact,omitempty"` // of the record that entered there
+	Left   string    `json:"left,omitempty"`   // why there is none
 }
 
 // The kinds of effects.
@@ -47,7 +57,8 @@ type Effect struct {
 // Impact returns what followed from the record that ref names, forward to the
 // receipts. It reads the log from that record on, until nothing more can come of
 // it. What followed from state that the record had changed, or from a signal that it
-// was made, is in it.
+// was made, is in it, and what runs in the same directory made of letters that they
+// redrive.
 func (r *Run) Impact(ctx context.Context, ref event.Ref, limits Limits) (*Impact, error) {
 	state, err := r.state()
 	if err != nil {
@@ -75,6 +86,9 @@ func (r *Run) Impact(ctx context.Context, ref event.Ref, limits Limits) (*Impact
 		return nil, err
 	}
 	f.finish()
+	if err := f.redriven(ctx, limits); err != nil {
+		return nil, err
+	}
 	return f.out, nil
 }
 

@@ -27,7 +27,11 @@ type Listed struct {
 	Dir     string    `json:"dir"`
 	Created time.Time `json:"created"`
 	Epochs  int       `json:"epochs"`
-	Err     error     `json:"-"` // why its manifest cannot be read; then only Flow, Run and Dir are known
+
+	Replays  string `json:"replays,omitempty"`  // the run that it replays
+	Redrives string `json:"redrives,omitempty"` // the run whose letters it processes again
+
+	Err error `json:"-"` // why its manifest cannot be read; then only Flow, Run and Dir are known
 }
 
 // List returns the runs of a data directory by flow, the newest first. The error
@@ -53,7 +57,10 @@ func List(data string) ([]Listed, error) {
 			case err != nil:
 				l.Err = err
 			default:
-				l.Flow, l.Run, l.Created, l.Epochs = m.Flow, m.Run, m.Created, len(m.Epochs)
+				l.Flow, l.Run, l.Created, l.Epochs, l.Replays = m.Flow, m.Run, m.Created, len(m.Epochs), m.Baseline
+				if m.Redrive != nil {
+					l.Redrives = m.Redrive.Run
+				}
 			}
 			all = append(all, l)
 		}

@@ -93,12 +93,15 @@ func (r *Run) terminal() (*evidence.Terminal, *journal.Placed, error) {
 // A Summary is what there is to say about a run as a whole.
 type Summary struct {
 	Status
-	Run      string      `json:"run"`
-	Flow     string      `json:"flow"`
-	Dir      string      `json:"dir,omitempty"`
-	Created  time.Time   `json:"created"`
-	Last     time.Time   `json:"last"` // when its newest frame was written
-	Baseline string      `json:"baseline,omitempty"`
+	Run      string    `json:"run"`
+	Flow     string    `json:"flow"`
+	Dir      string    `json:"dir,omitempty"`
+	Created  time.Time `json:"created"`
+	Last     time.Time `json:"last"` // when its newest frame was written
+	Baseline string    `json:"baseline,omitempty"`
+
+	Redrive *journal.Redrive `json:"redrive,omitempty"` // what of another run this one processes again
+
 	In       uint64      `json:"in"`   // records of sources
 	Out      uint64      `json:"out"`  // receipted deliveries
 	Dead     uint64      `json:"dead"` // dead letters
@@ -191,7 +194,7 @@ func (r *Run) Summary(ctx context.Context) (*Summary, error) {
 	m := &r.manifest
 	stats := r.log.Stats()
 	s := &Summary{
-		Status: status, Run: m.Run, Flow: m.Flow, Dir: r.dir, Created: m.Created, Baseline: m.Baseline,
+		Status: status, Run: m.Run, Flow: m.Flow, Dir: r.dir, Created: m.Created, Baseline: m.Baseline, Redrive: m.Redrive,
 		Head: r.log.Head(), Durable: r.log.Durable(), Bytes: stats.Bytes, Segments: stats.Segments,
 	}
 	if s.Head > 0 {

@@ -67,6 +67,7 @@ const (
 type Cause struct {
 	Kind   string       `json:"kind"`
 	Ref    *event.Ref   `json:"ref,omitempty"`    // input, signal
+	Run    string       `json:"run,omitempty"`    // input: the run that has it, if that is another one
 	To     uint64       `json:"to,omitempty"`     // input: the last of several that begin with Ref and were left out
 	Input  *Explanation `json:"input,omitempty"`  // input, unless left out
 	Left   string       `json:"left,omitempty"`   // why Input, or the rest of a chain, was left out
@@ -89,10 +90,11 @@ type Change struct {
 	Left    string      `json:"left,omitempty"`   // why Before was left out
 }
 
-// Why returns what the record that ref names followed from, back to the sources.
-// A ref may leave out the port; see [Run.Journal]. The error is a
+// Why returns what the record that ref names followed from, back to the sources; in
+// a run that redrives letters of another one on through that, if it is in the same
+// directory. A ref may leave out the port; see [Run.Journal]. The error is a
 // [*NotFoundError] if there is no such record.
-func (r *Run) Why(ctx context.Context, ref event.Ref, limits Limits) (*Explanation, error) {
+func (r *Run) Why(ctx context.Context, ref event.Ref, limits Limits) (_ *Explanation, err error) {
 	state, err := r.state()
 	if err != nil {
 		return nil, err
@@ -101,7 +103,8 @@ func (r *Run) Why(ctx context.Context, ref event.Ref, limits Limits) (*Explanati
 	if err != nil {
 		return nil, err
 	}
-	w := &tracer{run: r, ctx: ctx, limits: limits.filled(), seen: map[event.Ref]bool{}, state: state}
+	w := &tracer{run: r, ctx: ctx, limits: limits.filled(), seen: map[seen]bool{}, others: map[string]*tracer{}, state: state}
+	defer func() { err = errors.Join(err, w.close()) }()
 	stage, port := split(name)
 	return w.explain(event.Ref{Stage: stage, Port: port, Seq: ref.Seq}, 0)
 }
@@ -111,10 +114,19 @@ type tracer struct {
 	run    *Run
 	ctx    context.Context //nolint:containedctx // of one call of Why or Impact, which the tracer does not outlive
 	limits Limits
-	seen   map[event.Ref]bool
+	seen   map[seen]bool      // shared with others
+	others map[string]*tracer // of other runs, by their ids; shared with them
 	state  *recovery.State
 	keys   map[string]*keyed // by stage; loaded when a chain cannot be found otherwise
 }
+
+// seen is a record that was explained.
+type seen struct {
+	run string
+	ref event.Ref
+}
+
+func (w *tracer) id(ref event.Ref) seen { return seen{w.run.manifest.Run, ref} }
 
 // place is where a record was found; its memory is the tracer's own.
 func (w *tracer) place(ref event.Ref) (*journal.Placed, *journal.Record, *journal.Output, error) {
@@ -173,7 +185,7 @@ func (r *Run) missing(state *recovery.State, ref event.Ref) error {
 }
 
 func (w *tracer) explain(ref event.Ref, depth int) (*Explanation, error) {
-	w.seen[ref] = true
+	w.seen[w.id(ref)] = true
 	p, rec, out, err := w.place(ref)
 	if err != nil {
 		return nil, err
@@ -193,6 +205,12 @@ func (w *tracer) explain(ref event.Ref, depth int) (*Explanation, error) {
 			return nil, &journal.FrameError{LSN: p.Last, Err: fmt.Errorf("%s follows from journal %d of %d", x.Record.Ref, ref.Journal, len(out.Journals))}
 		}
 		name := out.Journals[ref.Journal]
+		if f, ok := journal.ParseForeign(name); ok {
+			if err := refs.foreign(f, ref.Seq); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if name == p.Stage+"."+journal.PortFx {
 			facts.seqs = append(facts.seqs, ref.Seq)
 			continue
@@ -309,9 +327,10 @@ func consumedAt(p *journal.Placed, i int) (c *journal.Consumed, offset uint64, o
 // cause for those beyond the limit.
 type inputs struct {
 	*tracer
-	depth int
-	shown []Cause
-	of    []journalInputs
+	depth  int
+	shown  []Cause
+	of     []journalInputs
+	abroad bool // one of another run was added
 }
 
 type journalInputs struct {
@@ -380,7 +399,7 @@ func (l *inputs) causes() []Cause {
 func (w *tracer) input(ref event.Ref, depth int) (Cause, error) {
 	c := Cause{Kind: CauseInput, Ref: &ref}
 	switch {
-	case w.seen[ref]:
+	case w.seen[w.id(ref)]:
 		c.Left = "shown above"
 	case depth+1 >= w.limits.Depth, len(w.seen) >= w.limits.Records:
 		c.Left = "beyond the limit"
