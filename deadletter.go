@@ -129,13 +129,16 @@ func (m morgue[In]) bury(b *plan.Batch, i int, f *plan.Failure, own bool) {
 }
 
 // write writes a dead letter, without its input if that cannot be written.
-func (m morgue[In]) write(dead Failed[In]) {
-	m.w.Emit(dead)
+func (m morgue[In]) write(dead Failed[In]) { m.writeFrom(dead, nil) }
+
+// writeFrom is write with further causes; nil means none.
+func (m morgue[In]) writeFrom(dead Failed[In], c *plan.Cause) {
+	m.w.EmitFrom(dead, c)
 	if err := m.w.Err(); err != nil {
 		m.w.Forget()
 		var none In
 		dead.Input = none
 		dead.Reason = reason(dead.Kind, fmt.Errorf("%s (left out: %w)", dead.Reason, err))
-		m.w.Emit(dead)
+		m.w.EmitFrom(dead, c)
 	}
 }

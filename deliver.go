@@ -89,7 +89,7 @@ func (d *delivering[T]) Bury(b *plan.Batch, i int, f *plan.Failure) { d.dead.bur
 
 // Open opens the sink; see plan.Sink.
 func (d *delivering[T]) Open(ctx context.Context, at plan.At) (_ plan.Deliverer, err error) {
-	public := At{Flow: at.Flow, Stage: at.Stage, Run: at.Run, Epoch: at.Epoch, EpochID: at.EpochID.String(), Note: at.Note}
+	public := At{Flow: at.Flow, Stage: at.Stage, Run: at.Run, Redrives: at.Redrives, Epoch: at.Epoch, EpochID: at.EpochID.String(), Note: at.Note}
 	stageAt := at.StageAt
 	if stageAt == nil {
 		stageAt = func(journal.LSN) string { return at.Stage }
@@ -162,12 +162,14 @@ func appendDeliveries[T any](to []Delivery[T], stage string, p plan.Part, attemp
 	if b.Times != nil {
 		b.Times = b.Times[p.From:p.To]
 	}
+	if b.Originals != nil {
+		b.Originals = b.Originals[p.From:p.To]
+	}
 	records := recordsOf[T](&b).Values.([]event.Record[T])
 	ids := make([]byte, 0, len(records)*(len(b.Journal)+len(stage)+40))
 	ends := make([]int, len(records))
 	for i := range records {
-		id := event.RecordID{Epoch: b.Epoch, Journal: b.Journal, Seq: records[i].Ref.Seq}
-		ids, _ = id.AppendText(ids)
+		ids, _ = b.ID(i).AppendText(ids)
 		ids = append(append(ids, '>'), stage...)
 		ends[i] = len(ids)
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -273,6 +275,47 @@ func ExampleDeadLetters() {
 		})
 	})
 	// Output: sales.out:3 {north 50} validation too cheap
+}
+
+func ExampleDefinition_Redrive() {
+	data, err := os.MkdirTemp("", "weir")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(data)
+	least := 100
+	flow := weir.Define("sales", func(f *weir.Flow) {
+		valid := weir.Map(weir.From(f, "sales", weir.Slice(sales)), "validate", func(s sale) (sale, error) {
+			if s.Cents < least {
+				return s, event.Invalid(errors.New("too cheap"))
+			}
+			return s, nil
+		})
+		weir.Each(valid, "print", show)
+	})
+	ctx, opts := context.Background(), weir.Options{Dir: data, Logger: quiet}
+	sum, err := flow.Run(ctx, opts)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(sum.Dead, "given up")
+
+	least = 10 // the code is mended
+	run, err := flow.Redrive(ctx, weir.Letters{Run: sum.Run, Stage: "validate"}, opts)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if sum, err = run.Wait(); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(sum.Dead, "given up")
+	// Output:
+	// {Shop:north Cents:300}
+	// {Shop:south Cents:120}
+	// {Shop:west Cents:700}
+	// 1 given up
+	// {Shop:north Cents:50}
+	// 0 given up
 }
 
 func ExampleRecords() {

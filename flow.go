@@ -15,6 +15,7 @@ import (
 	"github.com/weirflow/weir/internal/evidence"
 	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/redrive"
 	"github.com/weirflow/weir/internal/resilience"
 	"github.com/weirflow/weir/topology"
 )
@@ -193,6 +194,8 @@ func (f *Flow) add(kind topology.Kind, op, name string) *stage {
 		f.problem(full, caller, "a stage name has no %q of its own; use Flow.Group", "/")
 	case full == evidence.Pipeline:
 		f.problem("", caller, "stage name %q is taken by the supervisor of the flow; choose another", full)
+	case full == redrive.Stage:
+		f.problem("", caller, "stage name %q is taken by what enters when dead letters are processed again; choose another", full)
 	case len(full) > topology.MaxName:
 		f.problem("", caller, "stage name %q is %d bytes long with its groups, the limit is %d", full, len(full), topology.MaxName)
 	}

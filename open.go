@@ -14,6 +14,7 @@ import (
 
 	"github.com/weirflow/weir/internal/inbox"
 	"github.com/weirflow/weir/internal/plan"
+	"github.com/weirflow/weir/internal/redrive"
 	"github.com/weirflow/weir/internal/resilience"
 	"github.com/weirflow/weir/journal"
 	"github.com/weirflow/weir/journal/memory"
@@ -90,7 +91,11 @@ func (d *Definition) prepare(o Options) (*prepared, error) {
 	case err != nil:
 		return nil, fmt.Errorf("flow %s: %w", d.name, err)
 	case run == "":
-		return d.create(s, o)
+		b, err := d.assemble(o.Config, nil, o)
+		if err != nil {
+			return nil, err
+		}
+		return d.create(s, b, b.manifest(d.name), o)
 	}
 	return d.resume(s, run, o)
 }
@@ -98,6 +103,7 @@ func (d *Definition) prepare(o Options) (*prepared, error) {
 // built is a flow with its settings.
 type built struct {
 	flow        *plan.Flow
+	narrow      *redrive.Narrow // nil unless it is what a redrive runs
 	policies    *resilience.Set
 	settings    []journal.Setting
 	definition  json.RawMessage
@@ -105,8 +111,9 @@ type built struct {
 	drifts      []drift // from the settings of the recorded run
 }
 
-// assemble wires the flow with settings and checks it.
-func (d *Definition) assemble(cfg any, o Options) (*built, error) {
+// assemble wires the flow with settings and checks it; with again it is what a
+// redrive runs of it.
+func (d *Definition) assemble(cfg any, again *journal.Redrive, o Options) (*built, error) {
 	f, err := d.wire(cfg)
 	if err != nil {
 		return nil, err
@@ -115,19 +122,26 @@ func (d *Definition) assemble(cfg any, o Options) (*built, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &built{flow: f.plan, policies: f.policies, fingerprint: f.plan.Graph.Fingerprint()}
+	b := &built{flow: f.plan, policies: f.policies}
+	if again != nil {
+		if b.narrow, err = redrive.NarrowTo(f.plan, again, d.opener(again, o)); err != nil {
+			return nil, fmt.Errorf("redrive run %s: %w", again.Run, err)
+		}
+		b.flow = b.narrow.Flow
+	}
+	b.fingerprint = b.flow.Graph.Fingerprint()
 	if b.settings, err = recordSettings(cfg, o.Sources); err != nil {
 		return nil, fmt.Errorf("flow %s: %w", d.name, err)
 	}
-	if b.definition, err = f.plan.Graph.MarshalJSON(); err != nil {
+	if b.definition, err = b.flow.Graph.MarshalJSON(); err != nil {
 		return nil, fmt.Errorf("flow %s: %w", d.name, err)
 	}
 	if o.Harness.Edit != nil {
-		if err := o.Harness.Edit(f.plan); err != nil {
+		if err := o.Harness.Edit(b.flow); err != nil {
 			return nil, err
 		}
 	}
-	for _, n := range f.plan.Nodes {
+	for _, n := range b.flow.Nodes {
 		for _, w := range n.Warnings {
 			o.Logger.Warn("stage warning", slog.String("stage", n.Name), slog.String("warning", w))
 		}
@@ -145,7 +159,7 @@ func (b *built) manifest(flow string) journal.Manifest {
 
 // inMemory makes a run of which nothing survives.
 func (d *Definition) inMemory(o Options) (*prepared, error) {
-	b, err := d.assemble(o.Config, o)
+	b, err := d.assemble(o.Config, nil, o)
 	if err != nil {
 		return nil, err
 	}
@@ -164,12 +178,7 @@ func (d *Definition) inMemory(o Options) (*prepared, error) {
 }
 
 // create makes a new run on disk.
-func (d *Definition) create(s *store, o Options) (*prepared, error) {
-	b, err := d.assemble(o.Config, o)
-	if err != nil {
-		return nil, err
-	}
-	m := b.manifest(d.name)
+func (d *Definition) create(s *store, b *built, m journal.Manifest, o Options) (*prepared, error) {
 	dir := filepath.Join(s.runs, m.Run)
 	log, err := segment.Create(s.fsys, dir, m, segment.Options{
 		Sync: o.Sync, SegmentSize: o.SegmentSize, Enter: segment.Enter{Build: buildIdentity(), Config: b.fingerprint},
@@ -178,7 +187,11 @@ func (d *Definition) create(s *store, o Options) (*prepared, error) {
 	if err != nil {
 		return nil, fmt.Errorf("flow %s: %w", d.name, err)
 	}
-	o.Logger.Info("new run", slog.String("flow", d.name), slog.String("run", m.Run), slog.String("dir", dir))
+	attrs := []any{slog.String("flow", d.name), slog.String("run", m.Run)}
+	if again := m.Redrive; again != nil {
+		attrs = append(attrs, slog.String("redrives", again.Run), slog.String("stage", again.Stage), slog.Uint64("letters", again.Count()))
+	}
+	o.Logger.Info("new run", append(attrs, slog.String("dir", dir))...)
 	return &prepared{flow: b.flow, policies: b.policies, log: log, manifest: m, dir: dir, logger: o.Logger}, nil
 }
 
@@ -197,7 +210,7 @@ func (d *Definition) resume(s *store, run string, o Options) (*prepared, error) 
 	if err != nil {
 		return nil, fmt.Errorf("flow %s, run %s: %w", d.name, run, err)
 	}
-	b, err := d.assemble(cfg, o)
+	b, err := d.assemble(cfg, m.Redrive, o)
 	if err != nil {
 		return nil, err
 	}

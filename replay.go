@@ -48,7 +48,7 @@ func (d *Definition) Replay(ctx context.Context, dir string, o Options) (Summary
 	}
 	defer func() { _ = view.Close() }() // it was only read
 	was := view.Manifest()
-	b, err := d.rebuild(&was, o.Config, o)
+	b, err := d.rebuild(&was, was.Redrive, o.Config, o)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -93,7 +93,7 @@ func (d *Definition) Replay(ctx context.Context, dir string, o Options) (Summary
 // newReplay makes the run that a replay writes.
 func (d *Definition) newReplay(was *journal.Manifest, b *built, o Options) (*prepared, error) {
 	m := b.manifest(d.name)
-	m.Baseline, m.Root = was.Run, cmp.Or(was.Root, was.Run)
+	m.Baseline, m.Root, m.Redrive = was.Run, cmp.Or(was.Root, was.Run), was.Redrive
 	p := &prepared{flow: b.flow, manifest: m, logger: o.Logger}
 	if o.Dir == "" {
 		if o.Deliver {

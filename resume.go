@@ -89,7 +89,7 @@ func (d *Definition) PlanResume(_ context.Context, o Options) (_ *ResumePlan, er
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
 	m := view.Manifest()
-	b, err := d.rebuild(&m, o.Config, o)
+	b, err := d.rebuild(&m, m.Redrive, o.Config, o)
 	if err != nil {
 		return nil, err
 	}

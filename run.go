@@ -188,6 +188,11 @@ func (d *Definition) Start(ctx context.Context, o Options) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.begin(ctx, p, o)
+}
+
+// begin starts a run whose log is open.
+func (d *Definition) begin(ctx context.Context, p *prepared, o Options) (*Run, error) {
 	h := o.Harness
 	if h.FS != nil {
 		ctx = vfs.With(ctx, h.FS)

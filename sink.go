@@ -12,7 +12,7 @@ import (
 // A Delivery is one payload on its way out.
 type Delivery[T any] struct {
 	event.Record[T]
-	ID         string // the same on every attempt, in every epoch, and used for nothing else
+	ID         string // the same on every attempt, in every epoch, when it is redriven, and used for nothing else
 	Attempt    int    // from 1
 	Redelivery bool   // an earlier epoch may have delivered it
 }
@@ -21,6 +21,7 @@ type Delivery[T any] struct {
 type At struct {
 	Flow, Stage string
 	Run         string // root of the run: the same after resume
+	Redrives    string // the run whose dead letters this one processes again: what was written for that must not be replaced; empty if it is none
 	Epoch       uint64 // a later owner has a greater one; use it to fence
 	EpochID     string // random: what tells this owner from one with the same number, that has a copy of the run
 	Note        string // what a Noter or Finisher noted last, empty at first

@@ -71,6 +71,15 @@ type (
 	}
 )
 
+// A RowDecoder is a [Source] that can make a payload of one row as it stands in
+// [Bad]. Weir asks it for that when bad input is redriven ([Definition.Redrive]):
+// DecodeRows is called once, in place of Read, and returns a function that is called
+// for each row. What it needs of the outside it reads before it returns. A payload
+// that is not acceptable is an error here, too, if it is one in Read.
+type RowDecoder[T any] interface {
+	DecodeRows(ctx context.Context) (decode func(raw []byte) (T, error), err error)
+}
+
 // From adds a source. Payloads with a Validate method that returns an error, and
 // those that cannot be encoded, are dead letters like undecodable rows
 // ([BadInput]).

@@ -110,8 +110,8 @@ func (s *store) find(o Options) (run string, err error) {
 	return run, nil
 }
 
-// newest returns the newest run that has a manifest and is no replay, "" if there
-// is none. Ids are ULIDs, so they sort by age.
+// newest returns the newest run that has a manifest and is neither a replay nor a
+// redrive, "" if there is none. Ids are ULIDs, so they sort by age.
 func (s *store) newest() (string, error) {
 	entries, err := s.fsys.ReadDir(s.runs)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -125,7 +125,7 @@ func (s *store) newest() (string, error) {
 			continue
 		}
 		switch m, err := segment.ReadManifest(s.fsys, filepath.Join(s.runs, e.Name())); {
-		case err == nil && m.Baseline != "":
+		case err == nil && (m.Baseline != "" || m.Redrive != nil):
 		case err == nil:
 			return e.Name(), nil
 		case !errors.Is(err, fs.ErrNotExist): // else its making was cut short

@@ -111,6 +111,10 @@ func recordsOf[T any](b *plan.Batch) *plan.Batch {
 		r := &records[i]
 		r.Value = values[i]
 		r.Ref = event.Ref{Stage: stage, Port: port, Seq: b.First + uint64(i)}
+		if of := b.Original(i); of.Run != "" {
+			r.Ref.Stage, r.Ref.Port = splitJournal(of.ID.Journal)
+			r.Ref.Seq = of.ID.Seq
+		}
 		r.Time, r.Recorded = recorded, recorded
 		if b.Keys != nil {
 			r.Key = b.Keys[i]

@@ -69,7 +69,7 @@ func (d *Definition) Verify(ctx context.Context, dir string, o VerifyOptions) (v
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
 	m := view.Manifest()
-	b, err := d.rebuild(&m, o.Config, Options{Sources: o.Sources, Logger: o.Logger, Harness: o.Harness})
+	b, err := d.rebuild(&m, m.Redrive, o.Config, Options{Sources: o.Sources, Logger: o.Logger, Harness: o.Harness})
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +134,9 @@ func definitionAt(periods []resumption.Period) func(epoch uint64) *topology.Grap
 	}
 }
 
-// rebuild builds the flow with the settings of a recorded run.
-func (d *Definition) rebuild(m *journal.Manifest, config any, o Options) (*built, error) {
+// rebuild builds the flow with the settings of a recorded run; with again it is what
+// a redrive runs of it.
+func (d *Definition) rebuild(m *journal.Manifest, again *journal.Redrive, config any, o Options) (*built, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -153,7 +154,7 @@ func (d *Definition) rebuild(m *journal.Manifest, config any, o Options) (*built
 	for _, drift := range drifts {
 		o.Logger.Warn("a setting is not as the run began", drift.attrs()...)
 	}
-	b, err := d.assemble(cfg, o)
+	b, err := d.assemble(cfg, again, o)
 	if err == nil {
 		b.drifts = drifts
 	}

@@ -73,6 +73,10 @@ func TestWiringMistakes(t *testing.T) {
 			[]string{`stage name "pipeline" is taken by the supervisor of the flow; choose another (HERE)`},
 		},
 		{
+			"name of what is redriven", func(f *weir.Flow) { orders(f, "redrive") },
+			[]string{`stage name "redrive" is taken by what enters when dead letters are processed again; choose another (HERE)`},
+		},
+		{
 			"bad group", func(f *weir.Flow) { f.Group("Web", func() { orders(f, "orders") }) },
 			[]string{`group name "Web" must begin with a-z and hold only a-z, 0-9 and _; try "web" (HERE)`},
 		},

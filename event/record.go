@@ -5,7 +5,7 @@ import "time"
 // A Record is a payload with what the log knows about it.
 type Record[T any] struct {
 	Value    T
-	Ref      Ref       // unique in the run and the same on every redelivery
+	Ref      Ref       // unique in the run and the same on every redelivery; of an input that is redriven, the one that it had
 	Key      string    // encoded key, empty on a stream without one
 	Time     time.Time // event time; the record time if the stream has none
 	Recorded time.Time // when the frame was written

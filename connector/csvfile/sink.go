@@ -15,7 +15,8 @@ import (
 
 // A Sink writes one file, exactly once: what a receipt covers is in the file,
 // once, and nothing else is. The file appears when the input has ended; until
-// then its bytes are in "<path>.<run>.part".
+// then its bytes are in "<path>.<run>.part". A run that redrives dead letters writes
+// "<path>.<run>" and leaves the file at path as it is.
 type Sink[T any] struct {
 	path string
 
@@ -26,8 +27,9 @@ type Sink[T any] struct {
 	Columns []string
 	// NoHeader leaves the names of the columns out.
 	NoHeader bool
-	// Append adds to the file at path instead of replacing it. One run at a time
-	// may do so. The header is written only into an empty file.
+	// Append adds to the file at path instead of replacing it, also when dead
+	// letters are redriven. One run at a time may do so. The header is written only
+	// into an empty file.
 	Append bool
 }
 
@@ -44,7 +46,9 @@ func (s *Sink[T]) Open(ctx context.Context, at weir.At) (weir.Writer[T], error) 
 			return nil, fmt.Errorf("write %T to %s: use a struct, or csvfile.Row with Columns: %w", *new(T), s.path, err)
 		}
 	}
-	part, err := textfile.OpenPart(vfs.From(ctx), s.path, at.Run, at.Note, s.Append)
+	part, err := textfile.OpenPart(vfs.From(ctx), textfile.File{
+		Path: s.path, Run: at.Run, Append: s.Append, Beside: at.Redrives != "",
+	}, at.Note)
 	if err != nil {
 		return nil, err
 	}

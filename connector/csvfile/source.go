@@ -90,6 +90,16 @@ func (s *Source[T]) Read(ctx context.Context, after weir.Position) iter.Seq2[wei
 	}
 }
 
+// DecodeRows returns what makes a payload of a row; see [weir.RowDecoder]. It looks
+// at the file for the names of the columns.
+func (s *Source[T]) DecodeRows(ctx context.Context) (func(row []byte) (T, error), error) {
+	r, err := s.open(vfs.From(ctx), "")
+	if err != nil {
+		return nil, err
+	}
+	return func(row []byte) (T, error) { return r.decode(textfile.Row{Text: row}) }, r.file.Close()
+}
+
 // open opens the file behind a position and knows its columns.
 func (s *Source[T]) open(fsys vfs.FS, position string) (_ *reader[T], err error) {
 	comma := s.Comma

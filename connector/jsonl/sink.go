@@ -15,12 +15,13 @@ import (
 
 // A Sink writes one file of JSON lines, exactly once: what a receipt covers is in
 // the file, once, and nothing else is. The file appears when the input has ended;
-// until then its bytes are in "<path>.<run>.part".
+// until then its bytes are in "<path>.<run>.part". A run that redrives dead letters
+// writes "<path>.<run>" and leaves the file at path as it is.
 type Sink[T any] struct {
 	path string
 
-	// Append adds to the file at path instead of replacing it. One run at a time
-	// may do so.
+	// Append adds to the file at path instead of replacing it, also when dead
+	// letters are redriven. One run at a time may do so.
 	Append bool
 }
 
@@ -29,7 +30,9 @@ func Write[T any](path string) *Sink[T] { return &Sink[T]{path: path} }
 
 // Open opens the part of the run.
 func (s *Sink[T]) Open(ctx context.Context, at weir.At) (weir.Writer[T], error) {
-	part, err := textfile.OpenPart(vfs.From(ctx), s.path, at.Run, at.Note, s.Append)
+	part, err := textfile.OpenPart(vfs.From(ctx), textfile.File{
+		Path: s.path, Run: at.Run, Append: s.Append, Beside: at.Redrives != "",
+	}, at.Note)
 	if err != nil {
 		return nil, err
 	}

@@ -75,6 +75,11 @@ func (s *Source[T]) Read(ctx context.Context, after weir.Position) iter.Seq2[wei
 	}
 }
 
+// DecodeRows returns what makes a payload of a line; see [weir.RowDecoder].
+func (s *Source[T]) DecodeRows(context.Context) (func(line []byte) (T, error), error) {
+	return func(line []byte) (T, error) { return decode[T](textfile.Row{Text: line}) }, nil
+}
+
 // next reads one batch.
 func next[T any](r *textfile.Reader, path string) (b weir.Batch[T], err error) {
 	for bytes := 0; len(b.Values)+len(b.Bad) < batchRows && bytes < batchBytes; {
@@ -112,7 +117,7 @@ func decode[T any](row textfile.Row) (v T, err error) {
 // when the process died is lost to the run, and a run continued later goes on
 // with what the stream then gives.
 func From[T any](name string, in io.Reader) weir.Source[T] {
-	return weir.SourceFunc[T](func(ctx context.Context, _ weir.Position) iter.Seq2[weir.Batch[T], error] {
+	return lines[T]{func(ctx context.Context, _ weir.Position) iter.Seq2[weir.Batch[T], error] {
 		return func(yield func(weir.Batch[T], error) bool) {
 			lines := bufio.NewReaderSize(in, 64<<10)
 			var at int64
@@ -134,7 +139,14 @@ func From[T any](name string, in io.Reader) weir.Source[T] {
 			}
 			yield(weir.Batch[T]{}, context.Cause(ctx))
 		}
-	})
+	}}
+}
+
+type lines[T any] struct{ weir.SourceFunc[T] }
+
+// DecodeRows returns what makes a payload of a line; see [weir.RowDecoder].
+func (lines[T]) DecodeRows(context.Context) (func(line []byte) (T, error), error) {
+	return func(line []byte) (T, error) { return decode[T](textfile.Row{Text: line}) }, nil
 }
 
 // readLine reads one line, keeping the beginning only of one that is too long, and

@@ -40,11 +40,12 @@ func (n note) String() string {
 // A Part is a file on its way: what was written since the last Sync may be lost
 // in a crash, what was synced and noted is there again at the next OpenPart.
 //
-// The bytes go to "<path>.<run>.part" and come under path with Finish; what is
-// found behind the note is cut. Or they are appended to path itself, behind what
-// it held. Nothing is ever cut then, because it may be someone else's: bytes
-// found behind the note must be those that the run writes there again, or zeros,
-// which a power cut leaves where they did not reach the disk.
+// The bytes go to "<path>.<run>.part" and come under path with Finish, of a run that
+// adds to another one's result under "<path>.<run>"; what is found behind the note is
+// cut. Or they are appended to path itself, behind what it held. Nothing is ever cut
+// then, because it may be someone else's: bytes found behind the note must be those
+// that the run writes there again, or zeros, which a power cut leaves where they did
+// not reach the disk.
 type Part struct {
 	fsys   vfs.FS
 	path   string
@@ -59,20 +60,30 @@ type Part struct {
 	found  int64 // append: end of the bytes that were found behind the note
 }
 
-// OpenPart opens the file that run writes to path. recorded is the note of the
-// last receipt, "" if there is none; with appendTo the note of a Part just opened
-// must be durable before the first Write. A file that is shorter than the note,
-// or differs from it, was changed by someone else: a *ChangedError, and nothing
-// is touched.
-func OpenPart(fsys vfs.FS, path, run, recorded string, appendTo bool) (*Part, error) {
-	p := &Part{fsys: fsys, path: path, part: path + "." + run + ".part", append: appendTo}
-	if appendTo {
-		p.part = path
+// A File is one that a run writes.
+type File struct {
+	Path   string
+	Run    string
+	Append bool // to the file at Path
+	Beside bool // there may be one at Path, which stays: this one is "<path>.<run>"
+}
+
+// OpenPart opens a file to write. recorded is the note of the last receipt, "" if
+// there is none; if f appends the note of a Part just opened must be durable before
+// the first Write. A file that is shorter than the note, or differs from it, was
+// changed by someone else: a *ChangedError, and nothing is touched.
+func OpenPart(fsys vfs.FS, f File, recorded string) (*Part, error) {
+	p := &Part{fsys: fsys, path: f.Path, part: f.Path + "." + f.Run + ".part", append: f.Append}
+	switch {
+	case f.Append:
+		p.part = f.Path
+	case f.Beside:
+		p.path += "." + f.Run
 	}
-	p.note = note{Path: path}
+	p.note = note{Path: p.path}
 	if recorded != "" {
 		if err := json.Unmarshal([]byte(recorded), &p.note); err != nil {
-			return nil, fmt.Errorf("%s: the recorded note %q is not one of a file: %w", path, recorded, err)
+			return nil, fmt.Errorf("%s: the recorded note %q is not one of a file: %w", p.path, recorded, err)
 		}
 	}
 	var err error

@@ -23,7 +23,7 @@ func TestFailedSyncIsNotTriedAgain(t *testing.T) {
 		}
 		return vfs.Fault{}
 	})
-	p, err := textfile.OpenPart(world, "out.txt", "RUN", "", false)
+	p, err := textfile.OpenPart(world, textfile.File{Path: "out.txt", Run: "RUN"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestFailedSyncIsNotTriedAgain(t *testing.T) {
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if p, err = textfile.OpenPart(world, "out.txt", "RUN", note, false); err != nil {
+	if p, err = textfile.OpenPart(world, textfile.File{Path: "out.txt", Run: "RUN"}, note); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(p, "one\n"); err != nil {
@@ -67,7 +67,7 @@ func TestFullDiskIsTriedAgain(t *testing.T) {
 		}
 		return vfs.Fault{}
 	})
-	p, err := textfile.OpenPart(world, "out.txt", "RUN", "", false)
+	p, err := textfile.OpenPart(world, textfile.File{Path: "out.txt", Run: "RUN"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestAppendOverTornBytes(t *testing.T) {
 	if err := vfs.WriteFileAtomic(mem, "log.txt", []byte("old\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := textfile.OpenPart(mem, "log.txt", "RUN", "", true)
+	p, err := textfile.OpenPart(mem, textfile.File{Path: "log.txt", Run: "RUN", Append: true}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestAppendOverTornBytes(t *testing.T) {
 		if err := vfs.WriteFileAtomic(mem, "log.txt", []byte("old\n"+c.torn), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		p, err := textfile.OpenPart(mem, "log.txt", "RUN", note, true)
+		p, err := textfile.OpenPart(mem, textfile.File{Path: "log.txt", Run: "RUN", Append: true}, note)
 		if err != nil {
 			t.Fatal(err)
 		}

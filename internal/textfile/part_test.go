@@ -15,7 +15,7 @@ import (
 // deliver does what a sink does over its life: each line is written, synced and
 // noted. It returns the notes that were recorded before the file system died.
 func deliver(fsys vfs.FS, recorded string, lines []string, record func(note string, lines int)) error {
-	p, err := textfile.OpenPart(fsys, "dir/out.txt", "RUN", recorded, false)
+	p, err := textfile.OpenPart(fsys, textfile.File{Path: "dir/out.txt", Run: "RUN"}, recorded)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func TestChangedPartsAreRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			mem := vfs.NewMemory()
 			var note string
-			p, err := textfile.OpenPart(mem, "dir/out.txt", "RUN", "", false)
+			p, err := textfile.OpenPart(mem, textfile.File{Path: "dir/out.txt", Run: "RUN"}, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +99,7 @@ func TestChangedPartsAreRefused(t *testing.T) {
 			if err := c.tamper(mem); err != nil {
 				t.Fatal(err)
 			}
-			_, err = textfile.OpenPart(mem, "dir/out.txt", "RUN", note, false)
+			_, err = textfile.OpenPart(mem, textfile.File{Path: "dir/out.txt", Run: "RUN"}, note)
 			var changed *textfile.ChangedError
 			if !errors.As(err, &changed) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("OpenPart() = %v, want a ChangedError with %q", err, c.want)
@@ -120,7 +120,7 @@ func overwrite(f vfs.FS, text string) error {
 func TestAppendKeepsWhatIsThere(t *testing.T) {
 	mem := vfs.NewMemory()
 	put := func(recorded, text string) (string, error) {
-		p, err := textfile.OpenPart(mem, "log.txt", "RUN", recorded, true)
+		p, err := textfile.OpenPart(mem, textfile.File{Path: "log.txt", Run: "RUN", Append: true}, recorded)
 		if err != nil {
 			return "", err
 		}
