@@ -117,7 +117,7 @@ func (p *program) run(args []string) error {
 		switch {
 		case i >= 0:
 			p.def, args = p.defs[i], args[1:]
-		case inspect.Has(args[0]): // needs no flow
+		case inspect.Has(args[0]) && args[0] != "redrive": // needs no flow
 			p.def = p.defs[0]
 		default:
 			return usage("there is no flow %q%s", args[0], hint(args[0], names))
@@ -139,6 +139,8 @@ func (p *program) run(args []string) error {
 		return p.resume(args)
 	case "replay":
 		return p.replay(args)
+	case "redrive":
+		return p.redrive(args)
 	case "verify":
 		return p.verify(args)
 	case "config":

@@ -51,6 +51,9 @@ func (p *program) closing(say *voice, sum weir.Summary, err error) {
 			}
 		}
 	}
+	if sum.Dead > 0 {
+		hints = append(hints, [2]string{"redrive " + name, "what was given up, to be processed again by mended code"})
+	}
 	if sum.InDoubt > 0 {
 		hints = append(hints, [2]string{"effects " + name, "which calls are in doubt, and what is known of them"})
 	}

@@ -19,6 +19,8 @@ func (p *program) usage(command, flags string) {
 		fmt.Fprintf(p.stdout, "\nFlags of run:\n\n%s", flags)
 	case command == "resume":
 		fmt.Fprintf(p.stdout, "usage: %[1]s resume RUN [flags]\n       %[1]s resume [RUN] --plan [flags]\n\n%[2]s", p.def.Name(), flags)
+	case command == "redrive":
+		fmt.Fprintf(p.stdout, "usage: %[1]s redrive RUN [STAGE[.PORT] | REF …] [flags]\n\n%[2]s\n%[3]s", p.def.Name(), aboutRedrive, flags)
 	case command == "verify", command == "replay":
 		fmt.Fprintf(p.stdout, "usage: %s %s [RUN] [flags]\n\n%s", p.def.Name(), command, flags)
 	default:
@@ -33,6 +35,7 @@ func (p *program) help() {
   run       run the flow, or go on with its newest run if that is unfinished; the default
   resume    go on with a given run, or with --plan say where each stage would start
   replay    execute a run again, without the outside world, into a new one
+  redrive   process again what a stage of a run gave up on, with the code as it is now
   verify    execute a run again, without the outside world, and compare
   config    show every setting and where its value comes from
   graph     draw the flow as it is written, or of a given run
@@ -40,7 +43,7 @@ func (p *program) help() {
 Commands that look at runs:
 
 `, p.def.Name())
-	inspect.Help(p.stdout, p.def.Name())
+	inspect.Help(p.stdout, p.def.Name(), "redrive")
 }
 
 // graph draws the flow as it is written; of a run, it is an inspection.
@@ -90,9 +93,9 @@ func (p *program) graph(args []string) error {
 
 // commandNames lists every command.
 func commandNames() []string {
-	names := []string{"run", "resume", "replay", "verify", "config", "graph", "help"}
+	names := []string{"run", "resume", "replay", "redrive", "verify", "config", "graph", "help"}
 	for _, c := range inspect.Commands() {
-		if c.Name != "graph" {
+		if c.Name != "graph" && c.Name != "redrive" {
 			names = append(names, c.Name)
 		}
 	}

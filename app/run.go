@@ -154,16 +154,24 @@ func (p *program) runFlow(args []string) error {
 // execute runs to the end, going on with the run named resume if that is not
 // empty, and turns the end into an exit code.
 func (p *program) execute(pl *plan, resume string, ask *changes) error {
+	return p.watch(pl, func(o weir.Options) (*weir.Run, error) {
+		o.Run = resume
+		ask.options(&o)
+		return p.def.Start(context.Background(), o)
+	})
+}
+
+// watch has start begin a run, shows it to its end, obeying signals, and turns that
+// into an exit code.
+func (p *program) watch(pl *plan, start func(weir.Options) (*weir.Run, error)) error {
 	say := newVoice(p.stderr, pl.own.LogFormat == "json")
 	p.say = say
 	o := p.options(pl, say.logger())
-	o.Run = resume
-	ask.options(&o)
 	show := newProgress(p.stderr, say)
 	o.Observer = show.observer()
 
 	signals := catch()
-	r, err := p.def.Start(context.Background(), o)
+	r, err := start(o)
 	if err != nil {
 		signal.Stop(signals)
 		return p.refused(err)
@@ -213,7 +221,10 @@ func exitFor(sum weir.Summary, err error, allowDead bool) error {
 func (p *program) refused(err error) error {
 	var wiring *topology.ValidationError
 	var changed *weir.DefinitionError
+	var known exitError
 	switch {
+	case errors.As(err, &known):
+		return known
 	case errors.As(err, &wiring):
 		return exitError{exitUsage, err}
 	case errors.As(err, &changed):

@@ -13,6 +13,7 @@ func Commands() []Command {
 		{Name: "effects", Args: "RUN", Summary: "show what acts on the world: what is in doubt, parked, waiting, under way", min: 1, max: 1, run: effects, flags: effectFlags},
 		{Name: "effects resolve", Args: "RUN REF", Summary: "decide about a call that is in doubt or parked", min: 2, max: 2, run: resolve, flags: resolveFlags},
 		{Name: "signal", Args: "RUN NAME KEY [JSON]", Summary: "tell a run that something happened", min: 3, max: 4, run: signal, flags: signalFlags},
+		{Name: "redrive", Args: "RUN", Summary: "show what stages gave up on, and which runs process it again", min: 1, max: 1 << 20, run: redrive},
 		{Name: "check", Args: "RUN", Summary: "find damage in what a run recorded", min: 1, max: 1, run: check},
 		{Name: "verify-report", Args: "FILE [RUN]", Summary: "check the signature of a report of verify, and the run that it is about", min: 1, max: 2, run: verifyReport, flags: verifyReportFlags},
 		{Name: "keygen", Args: "FILE", Summary: "make a key to sign reports with", min: 1, max: 1, run: keygen},

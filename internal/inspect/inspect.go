@@ -214,11 +214,13 @@ func Flags(set *pflag.FlagSet) string {
 	return strings.ReplaceAll(set.FlagUsages(), noise, strings.Repeat(" ", len(noise)))
 }
 
-// Help lists the commands.
-func Help(w io.Writer, program string) {
+// Help lists the commands but for those that are listed elsewhere.
+func Help(w io.Writer, program string, elsewhere ...string) {
 	t := table{indent: "  "}
 	for _, c := range Commands() {
-		t.row(c.Name, c.Args, c.Summary)
+		if !slices.Contains(elsewhere, c.Name) {
+			t.row(c.Name, c.Args, c.Summary)
+		}
 	}
 	t.write(w, 0)
 	fmt.Fprintf(w, "\nRUN is a run's id or the beginning of it, a flow (its newest run) or a path.\n"+

@@ -83,10 +83,17 @@ func ls(c *call) error {
 	}
 	for from := 0; from < len(runs); {
 		to := from
-		t := table{indent: "  ", head: []string{"RUN", "STATUS", "CREATED (UTC)", "EPOCHS", "SIZE"}}
+		t := table{indent: "  ", head: []string{"RUN", "STATUS", "CREATED (UTC)", "EPOCHS", "SIZE", ""}}
 		for ; to < len(runs) && runs[to].Flow == runs[from].Flow; to++ {
 			r := &runs[to]
-			t.row(r.Run, r.Status, stamp(r.Created), strconv.Itoa(r.Epochs), Size(r.Bytes))
+			of := ""
+			switch {
+			case r.Replays != "":
+				of = "replays " + r.Replays
+			case r.Redrives != "":
+				of = "redrives " + r.Redrives
+			}
+			t.row(r.Run, r.Status, stamp(r.Created), strconv.Itoa(r.Epochs), Size(r.Bytes), of)
 		}
 		if err := c.println(runs[from].Flow); err != nil {
 			return err

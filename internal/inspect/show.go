@@ -29,6 +29,9 @@ func (c *call) summary(s *history.Summary) error {
 		head += " replays " + s.Baseline
 	}
 	lines := []string{head, result(s)}
+	if s.Redrive != nil {
+		lines = append(lines, "redrives "+s.Redrive.Run+": "+taken(s.Redrive.Taken))
+	}
 	if s.Reason != "" {
 		why := "because: " + line(s.Reason)
 		if s.Stage != "" && !strings.HasPrefix(s.Reason, "stage ") {

@@ -141,13 +141,16 @@ func (w *teller) because(n *node, cause *history.Cause) {
 		n.add("state of " + line(cause.Value) + ": " + cause.Left)
 	case cause.Ref != nil:
 		sub := n.add("")
-		if cause.Input != nil {
+		switch {
+		case cause.Input != nil:
 			w.explain(sub, cause.Input, words)
-		} else {
+		case cause.To > cause.Ref.Seq:
+			sub.text = fmt.Sprintf("%s to %d  (%s)", cause.Ref, cause.To, cause.Left)
+		default:
 			sub.text = fmt.Sprintf("%s%s  (%s)", words, cause.Ref, cause.Left)
-			if cause.To > cause.Ref.Seq {
-				sub.text = fmt.Sprintf("%s to %d  (%s)", cause.Ref, cause.To, cause.Left)
-			}
+		}
+		if cause.Run != "" {
+			sub.text = "run " + cause.Run + "  " + sub.text
 		}
 	case cause.Kind == history.CausePosition:
 		text := "read by the source, up to position " + line(cause.Value)
@@ -204,11 +207,30 @@ func impact(c *call) error {
 	})
 }
 
-// came writes what came of a record, each effect below the first record that it
-// followed from.
+// came writes what came of a record.
 func (c *call) came(x *history.Impact) error {
 	w := &teller{day: day(x.Record.Recorded), code: x.Code}
-	root := &node{text: w.record(&x.Record)}
+	root := &node{}
+	w.grow(root, x)
+	if err := c.tree(root); err != nil {
+		return err
+	}
+	if x.Left != "" {
+		return c.printf("not shown: %s; --limit shows more\n", x.Left)
+	}
+	if len(x.Waiting) > 0 {
+		return c.printf("more may come: %s has not read all of it\n", strings.Join(x.Waiting, ", "))
+	}
+	if len(x.Effects) == 0 {
+		return c.printf("nothing followed from it\n")
+	}
+	return nil
+}
+
+// grow turns an impact into root, each effect below the first record that it followed
+// from.
+func (w *teller) grow(root *node, x *history.Impact) {
+	root.text = w.record(&x.Record)
 	nodes := map[event.Ref]*node{x.Record.Ref: root}
 	for i := range x.Effects {
 		e := &x.Effects[i]
@@ -241,19 +263,20 @@ func (c *call) came(x *history.Impact) error {
 			nodes[e.Record.Ref] = sub
 		}
 	}
-	if err := c.tree(root); err != nil {
-		return err
+	for i := range x.Redriven {
+		r := &x.Redriven[i]
+		above := nodes[r.Of]
+		if above == nil {
+			above = root
+		}
+		sub := above.add("")
+		if r.Impact != nil {
+			w.grow(sub, r.Impact)
+			sub.text = "redriven by run " + r.Run + "  " + sub.text
+		} else {
+			sub.text = fmt.Sprintf("redriven by run %s  (%s)", r.Run, r.Left)
+		}
 	}
-	if x.Left != "" {
-		return c.printf("not shown: %s; --limit shows more\n", x.Left)
-	}
-	if len(x.Waiting) > 0 {
-		return c.printf("more may come: %s has not read all of it\n", strings.Join(x.Waiting, ", "))
-	}
-	if len(x.Effects) == 0 {
-		return c.printf("nothing followed from it\n")
-	}
-	return nil
 }
 
 // few names some of many.
