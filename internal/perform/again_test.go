@@ -55,12 +55,14 @@ func TestAgain(t *testing.T) {
 						synctest.Test(t, func(*testing.T) {
 							a = w.run()
 							time.Sleep(30 * timeout)
+							synctest.Wait()
 							if a.State != perform.Failed {
 								return
 							}
 							failed++
 							a = w.again()
 							time.Sleep(30 * timeout)
+							synctest.Wait()
 							w.judge(a)
 							if a.State == perform.Answered {
 								answered++
