@@ -2,11 +2,11 @@ package campaign_test
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"path"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -76,7 +76,7 @@ func TestTenThousandOpenOrchestrations(t *testing.T) {
 				emit(n)
 				return nil
 			}, weir.Using(reserve), weir.Using(ship), weir.Concurrency(working), weir.MaxOpen(2*inputs))
-			weir.Each(out, "out", func(_ context.Context, n int) error { done.call(fmt.Sprint(n)); return nil })
+			weir.Each(out, "out", func(_ context.Context, n int) error { done.call(strconv.Itoa(n)); return nil })
 			weir.Each(failed, "sorry", func(_ context.Context, n weir.Failed[int]) error { t.Errorf("failed: %+v", n); return nil })
 		})
 	}
