@@ -158,7 +158,8 @@ func (w *performer) drain() (did, done bool, err error) {
 		return false, false, nil // what is sent yet is kept for the next epoch
 	}
 	waits := len(w.tasks) > 0 && !w.stopping && s.rules.Ending() == supervise.Natural
-	if patient := waits && w.parked > 0; s.patient.Swap(patient) != patient && patient {
+	told := s.run.inboxRead.Load() // else the decision may be there
+	if patient := waits && w.parked > 0 && told; s.patient.Swap(patient) != patient && patient {
 		s.run.log.Warn("waiting for decisions", attr("stage", s.name), attr("inputs", w.doubtful()))
 	}
 	return false, !waits, nil
