@@ -65,7 +65,7 @@ func TestRedriveCommand(t *testing.T) {
 	origin := regexp.MustCompile(`run (01\w{24})`).FindStringSubmatch(first)[1]
 
 	expect(broken, 2, "shows what it gave up on", "redrive")
-	if all := expect(broken, 0, "half.dead", "redrive", origin); !regexp.MustCompile(`half\.dead +3 +– +3\n`).MatchString(all) || !strings.Contains(all, "PROGRAM redrive "+origin+" half.dead") {
+	if all := expect(broken, 0, "half.dead", "redrive", origin); !regexp.MustCompile(`half\.dead +3 +– +3\n`).MatchString(all) || strings.Contains(all, "PROGRAM") || !strings.Contains(all, " redrive "+origin+" half.dead") {
 		t.Errorf("what was given up:\n%s", all)
 	}
 	expect(broken, 4, "--fresh-state", "redrive", "halve", "half")

@@ -62,11 +62,15 @@ func (c *call) givenUp(r *history.Run, all []history.GivenUp, by []history.Redri
 	if len(left) == 0 {
 		return nil
 	}
+	program := c.env.Program
+	if program == "weir" { // which has no flow
+		program = "PROGRAM"
+	}
 	if err := c.printf("\nThe program of the flow processes them again:\n"); err != nil {
 		return err
 	}
 	for _, name := range left {
-		if err := c.printf("  PROGRAM redrive %s %s\n", r.Manifest().Run, name); err != nil {
+		if err := c.printf("  %s redrive %s %s\n", program, r.Manifest().Run, name); err != nil {
 			return err
 		}
 	}
