@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,11 +138,14 @@ func TestSettlingOfALongCall(t *testing.T) {
 // what was cut stays open, and is made once more with the same key.
 func TestStopOfLongCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		keys := map[string]int{}
 		var cut error
 		slow := true
 		e := effect.KeyedByInput("long", func(ctx context.Context, c effect.Call, v int) (int, error) {
+			mu.Lock()
 			keys[c.Key]++
+			mu.Unlock()
 			if v == 2 && slow {
 				cut = long{1 << 20, time.Second, 0, true}.call(ctx)
 				return 0, cut

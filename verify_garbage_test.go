@@ -182,9 +182,9 @@ func TestGarbage(t *testing.T) {
 		"steps":  {readStoryOn(t, disk, dir), func() *weir.Definition { return trips(5, &agency{}, stepsBuild{}) }},
 		"stages": {readStory(t, recordMutable(t)), mutable},
 	} {
-		n := 1500
+		n := 600
 		if testing.Short() {
-			n = 150
+			n = 60
 		}
 		var told, differed, refused int
 		var mu sync.Mutex

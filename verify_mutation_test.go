@@ -139,7 +139,9 @@ func TestEveryMutationIsFound(t *testing.T) {
 		if port == journal.PortSys || stage == "orders" || stage == "people" || stage == evidence.Pipeline {
 			continue // given
 		}
-		records++
+		if records++; testing.Short() && records%4 > 0 {
+			continue
+		}
 		payload := was.at(p).Payload
 		changed := twist(payload)
 		where, at := p.journal, p.seq

@@ -203,7 +203,7 @@ func (s *story) clone() *story {
 	n := &story{manifest: s.manifest}
 	for _, c := range s.told {
 		k := &chapter{Transition: c.Transition}
-		k.Consumed, k.Open, k.Ends = slices.Clone(c.Consumed), slices.Clone(c.Open), slices.Clone(c.Ends)
+		k.Consumed, k.Open, k.Ends, k.State = slices.Clone(c.Consumed), slices.Clone(c.Open), slices.Clone(c.Ends), slices.Clone(c.State)
 		for _, o := range c.outputs {
 			out := &output{port: o.port, typ: o.typ, records: slices.Clone(o.records)}
 			for i := range out.records {

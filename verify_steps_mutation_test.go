@@ -69,7 +69,9 @@ func TestEveryMutationOfStepsIsFound(t *testing.T) {
 		if port == journal.PortSys || stage == "asked" || stage == "given" || stage == evidence.Pipeline {
 			continue // given
 		}
-		records++
+		if records++; testing.Short() && records%5 > 0 {
+			continue
+		}
 		payload := was.at(p).Payload
 		what := []string{""}
 		if port == journal.PortFx {
@@ -118,7 +120,7 @@ func TestEveryMutationOfStepsIsFound(t *testing.T) {
 		t.Errorf("the run has %d records, want at least 200", records)
 	}
 	for typ := range computed {
-		if counts["changed "+typ] == 0 {
+		if counts["changed "+typ] == 0 && !testing.Short() {
 			t.Errorf("no %s was changed", typ)
 		}
 	}

@@ -118,6 +118,9 @@ func (w *writer[T]) write(ctx context.Context, conn *pgx.Conn) error {
 			w.stream = w.rows.appendBinary(w.stream[:0])
 		}
 		_, err := conn.PgConn().CopyFrom(ctx, bytes.NewReader(w.stream), w.sql)
+		if err != nil {
+			w.stream = nil // with a connection that was lost, somebody may read on in it
+		}
 		return err
 	}
 	p := conn.PgConn().StartPipeline(ctx)

@@ -46,13 +46,16 @@ func TestKill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gateway := compiled(t, "gateway", "./gateway")
+	gateway, total := compiled(t, "gateway", "./gateway"), *kills
+	if testing.Short() {
+		total = min(total, 2*campaigns)
+	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	var all sync.WaitGroup
 	var sum tally
 	for i := range campaigns {
-		n := (*kills + i) / campaigns // which adds up
+		n := (total + i) / campaigns // which adds up
 		all.Go(func() {
 			c := newCampaign(t, program, gateway, rand.New(rand.NewPCG(seed, uint64(i))))
 			defer c.end()
@@ -78,6 +81,9 @@ func TestKill(t *testing.T) {
 // log when it starts: the judge must object.
 func TestKillNoticesNoRecovery(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("-short: it builds the program a second time")
+	}
 	program := compiled(t, "payments", ".", "-tags", "weir_mutation_norecovery")
 	c := newCampaign(t, program, compiled(t, "gateway", "./gateway"), rand.New(rand.NewPCG(1, 1)))
 	defer c.end()
