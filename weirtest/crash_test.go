@@ -174,7 +174,7 @@ func TestCrashEverywhereFinds(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			seen.Store(0)
 			def := weir.Define("wrong", c.flow)
-			if err := weirtest.Crashes(t, def); err == nil || !strings.Contains(err.Error(), c.says) {
+			if err := weirtest.Crashes(t, def, weirtest.Every(1)); err == nil || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("found %v, want %q", err, c.says)
 			}
 		})

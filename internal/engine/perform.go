@@ -233,7 +233,7 @@ func (w *performer) holds() bool { return w.tune.Hold && w.parked > 0 }
 // start begins executions while there are slots: free ones first, then those that
 // are freed soonest.
 func (w *performer) start() (did bool, err error) {
-	for w.startable() && w.running < w.slots() {
+	for w.startable() && w.running < w.slots() && w.s.ctx.Err() == nil {
 		t := w.ready[0]
 		w.ready[0], w.ready = nil, w.ready[1:]
 		if w.running+len(w.settling) >= w.slots() {

@@ -225,7 +225,7 @@ func TestEveryRecordIsReadOnce(t *testing.T) {
 			}
 		}
 	})
-	if accepted < 20 || moved == 0 {
+	if (accepted < 20 || moved == 0) && !testing.Short() { // which draws few
 		t.Errorf("%d plans were made, with %d inputs that begin in the middle: too few to say anything", accepted, moved)
 	}
 }
