@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 
+	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/journal"
 )
 
@@ -27,7 +28,7 @@ var (
 func settingFields(t reflect.Type) (names []string, fields []reflect.StructField) {
 	for _, f := range reflect.VisibleFields(t) {
 		if f.IsExported() && (!f.Anonymous || f.Type.Kind() != reflect.Struct) {
-			names, fields = append(names, snake(f.Name)), append(fields, f)
+			names, fields = append(names, payload.SnakeCase(f.Name)), append(fields, f)
 		}
 	}
 	return names, fields

@@ -2,9 +2,8 @@ package weir
 
 import (
 	"reflect"
-	"strings"
-	"unicode"
 
+	"github.com/weirflow/weir/internal/payload"
 	"github.com/weirflow/weir/internal/plan"
 )
 
@@ -74,22 +73,7 @@ func outputs(s *stage, p reflect.Value) []outlet {
 			s.problem("field %s of %s is a %s, not a weir.Out", field.Name, bareType(p.Type()), bareType(field.Type))
 			continue
 		}
-		outs = append(outs, o.bind(s, snake(field.Name)))
+		outs = append(outs, o.bind(s, payload.SnakeCase(field.Name)))
 	}
 	return outs
-}
-
-// snake turns the name of a field into one in snake case: "OrderID" into
-// "order_id".
-func snake(name string) string {
-	runes := []rune(name)
-	var b strings.Builder
-	for i, r := range runes {
-		if unicode.IsUpper(r) && i > 0 &&
-			(!unicode.IsUpper(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) && runes[i-1] != '_' {
-			b.WriteByte('_')
-		}
-		b.WriteRune(unicode.ToLower(r))
-	}
-	return b.String()
 }

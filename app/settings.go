@@ -12,13 +12,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/pflag"
 
 	"github.com/weirflow/weir"
 	"github.com/weirflow/weir/internal/nearest"
+	"github.com/weirflow/weir/internal/payload"
 )
 
 // Where a setting's value came from, as the manifest records it.
@@ -144,28 +144,13 @@ func fields(v reflect.Value, envPrefix string) ([]*setting, error) {
 		if err != nil {
 			return nil, fmt.Errorf("field %s: %w", f.Name, err)
 		}
-		name := snake(f.Name)
+		name := payload.SnakeCase(f.Name)
 		all = append(all, &setting{
 			name: name, env: envPrefix + strings.ToUpper(name), help: f.Tag.Get("help"), kind: kind,
 			secret: kind == "secret", value: v.Field(i), source: fromCode,
 		})
 	}
 	return all, nil
-}
-
-// snake writes a field's name in lower case with underscores: "MaxOpen" is
-// max_open, "DSNFile" is dsn_file.
-func snake(name string) string {
-	rs := []rune(name)
-	var b strings.Builder
-	for i, r := range rs {
-		if unicode.IsUpper(r) && i > 0 &&
-			(!unicode.IsUpper(rs[i-1]) || i+1 < len(rs) && unicode.IsLower(rs[i+1])) {
-			b.WriteByte('_')
-		}
-		b.WriteRune(unicode.ToLower(r))
-	}
-	return b.String()
 }
 
 // A flagValue makes a setting a flag.

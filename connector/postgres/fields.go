@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
-	"unicode"
+
+	"github.com/weirflow/weir/internal/payload"
 )
 
 // A field is one of a payload type that goes into a column.
@@ -30,7 +30,7 @@ func fieldsOf(t reflect.Type) (fields []field, err error) {
 		}
 		column := tag
 		if column == "" {
-			column = snake(f.Name)
+			column = payload.SnakeCase(f.Name)
 		}
 		if at := slices.IndexFunc(fields, func(other field) bool { return other.column == column }); at >= 0 {
 			return nil, fmt.Errorf("fields %s and %s of %v are both column %s: tag one with `db:\"…\"`", fields[at].name, f.Name, t, column)
@@ -52,18 +52,4 @@ func outer(t reflect.Type, index []int) bool {
 		}
 	}
 	return false
-}
-
-// snake writes a Go name as columns are usually called: UserID is user_id.
-func snake(name string) string {
-	runes := []rune(name)
-	var b strings.Builder
-	for i, r := range runes {
-		if unicode.IsUpper(r) && i > 0 &&
-			(!unicode.IsUpper(runes[i-1]) || i+1 < len(runes) && unicode.IsLower(runes[i+1])) && runes[i-1] != '_' {
-			b.WriteByte('_')
-		}
-		b.WriteRune(unicode.ToLower(r))
-	}
-	return b.String()
 }
