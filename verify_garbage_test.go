@@ -215,7 +215,8 @@ func TestGarbage(t *testing.T) {
 		}
 		all.Wait()
 		t.Logf("%s: %d stories told, %d differ, %d refused", name, told, differed, refused)
-		if told < n/3 || differed < told/2 {
+		// About half of them differ; where two rows were exchanged that say the same, none can be seen.
+		if told < n/3 || differed < told/4 {
 			t.Errorf("%s: %d of %d stories could be told, %d differ", name, told, n, differed)
 		}
 	}
