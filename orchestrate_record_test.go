@@ -542,6 +542,9 @@ func TestStateThatCannotBeRecorded(t *testing.T) {
 // What many orchestrations emit at once, each not too much, is no reason to fail;
 // what one emits beyond the limit is a failure of its own.
 func TestLargeEmissions(t *testing.T) {
+	if testing.Short() {
+		t.Skip("300 MiB are emitted")
+	}
 	part := strings.Repeat("x", 10<<20)
 	s := &script{out: &collect{}, fn: func(s *weir.Steps, v string, emit weir.Emit[string]) error {
 		emit(v + part)

@@ -344,6 +344,9 @@ func TestSignalsThatNobodyAwaits(t *testing.T) {
 
 // What is too large for a signal is a failure of its own, and takes no other with it.
 func TestSignalsThatAreTooLarge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("values of tens of MiB")
+	}
 	huge := strings.Repeat("x", plan.MaxValue)
 	synctest.Test(t, func(t *testing.T) {
 		out := &collect{}

@@ -182,7 +182,7 @@ func TestVerifyRunsOfEveryKind(t *testing.T) {
 		},
 		"transitions of several parts": func(t *testing.T, l *life) *weir.Definition {
 			def := weir.Define("large", func(f *weir.Flow) {
-				in := weir.From(f, "in", weir.Slice([]int{3, 9000, 1, 5, 9001}))
+				in := weir.From(f, "in", weir.Slice([]int{3, 9000, 1, 5}))
 				out := weir.FlatMap(in, "many", func(n int, emit weir.Emit[string]) error {
 					for i := range n {
 						emit(strconv.Itoa(i))

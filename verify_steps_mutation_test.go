@@ -69,7 +69,7 @@ func TestEveryMutationOfStepsIsFound(t *testing.T) {
 		if port == journal.PortSys || stage == "asked" || stage == "given" || stage == evidence.Pipeline {
 			continue // given
 		}
-		if records++; testing.Short() && records%5 > 0 {
+		if records++; testing.Short() && records%13 > 0 {
 			continue
 		}
 		payload := was.at(p).Payload

@@ -127,7 +127,7 @@ func each(t *testing.T, n int, fn func(i int)) {
 	case *everywhere:
 		step = 1
 	case testing.Short():
-		step = 20
+		step = 40
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup

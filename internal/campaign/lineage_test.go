@@ -180,7 +180,7 @@ func TestWhyAndImpactAreTheData(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(60)
 	if testing.Short() {
-		seeds = 15
+		seeds = 6
 	}
 	records := 0
 	for seed := range seeds {

@@ -74,6 +74,9 @@ func TestOpenWorkIsBounded(t *testing.T) {
 // What is too large for the log is a dead letter if it is an output, and fails the
 // stage, which says where, if it is a record: what happened must not be lost.
 func TestTooLargeToPerform(t *testing.T) {
+	if testing.Short() {
+		t.Skip("values of tens of MiB")
+	}
 	huge := bytes.Repeat([]byte("0"), 65<<20)
 	for _, tc := range []struct {
 		name   string

@@ -226,6 +226,9 @@ func TestDecodeFromWithin(t *testing.T) {
 
 // What was emitted for other inputs does not make one too large.
 func TestWriterCountsByItem(t *testing.T) {
+	if testing.Short() {
+		t.Skip("millions of records")
+	}
 	turn := &plan.Turn{}
 	w := plan.NewWriter("out", typeOf[bool](t), turn)
 	const each = 1_500_000
