@@ -342,7 +342,7 @@ func TestReplayCutShort(t *testing.T) {
 	cut, readable, seen := 0, 0, map[string]bool{}
 	step := 1
 	if testing.Short() {
-		step = 9
+		step = 7
 	}
 	for n := 1; ; n += step {
 		world := vfs.NewFaults(disk, vfs.StopAt(n))

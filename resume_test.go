@@ -48,7 +48,8 @@ func define(wire func(f *weir.Flow)) *weir.Definition { return weir.Define("plan
 // stops runs a definition that fails, and is the first half of a run.
 func (p *plant) stops(def *weir.Definition) {
 	p.t.Helper()
-	if sum, err := def.Run(p.t.Context(), p.options()); err == nil || sum.Status != weir.Failing {
+	ctx := context.WithValue(p.t.Context(), half{}, true)
+	if sum, err := def.Run(ctx, p.options()); err == nil || sum.Status != weir.Failing {
 		p.t.Fatalf("the first half: %+v, %v", sum, err)
 	}
 }
@@ -213,7 +214,11 @@ func starting(s ...string) func(*weir.Options) { return func(o *weir.Options) { 
 func mapping(s ...string) func(*weir.Options)  { return func(o *weir.Options) { o.Map = s } }
 func retiring(s ...string) func(*weir.Options) { return func(o *weir.Options) { o.Retire = s } }
 
-// steps is a source of numbers, a few at a time.
+// half marks the context of a first half.
+type half struct{}
+
+// steps is a source of numbers, a few at a time. In a first half it does not end: a
+// reader that failed holds it up no more.
 func steps(n, size int) weir.Source[int] { return inSteps{n, size} }
 
 type inSteps struct{ n, size int }
@@ -236,6 +241,9 @@ func (s inSteps) Read(ctx context.Context, after weir.Position) iter.Seq2[weir.B
 			if !yield(b, nil) {
 				return
 			}
+		}
+		if ctx.Value(half{}) != nil {
+			<-ctx.Done()
 		}
 	}
 }
