@@ -217,8 +217,8 @@ func retiring(s ...string) func(*weir.Options) { return func(o *weir.Options) { 
 // half marks the context of a first half.
 type half struct{}
 
-// steps is a source of numbers, a few at a time. In a first half it does not end: a
-// reader that failed holds it up no more.
+// steps is a source of numbers, a few at a time. In a first half it waits after two
+// thirds of them: a reader that failed holds it up no more.
 func steps(n, size int) weir.Source[int] { return inSteps{n, size} }
 
 type inSteps struct{ n, size int }
@@ -232,6 +232,10 @@ func (s inSteps) Read(ctx context.Context, after weir.Position) iter.Seq2[weir.B
 			at, _ = strconv.Atoi(string(after))
 		}
 		for at < s.n && ctx.Err() == nil {
+			if ctx.Value(half{}) != nil && at >= 2*s.n/3 {
+				<-ctx.Done()
+				return
+			}
 			var b weir.Batch[int]
 			for len(b.Values) < s.size && at < s.n {
 				at++
@@ -241,9 +245,6 @@ func (s inSteps) Read(ctx context.Context, after weir.Position) iter.Seq2[weir.B
 			if !yield(b, nil) {
 				return
 			}
-		}
-		if ctx.Value(half{}) != nil {
-			<-ctx.Done()
 		}
 	}
 }
@@ -423,7 +424,7 @@ func TestResumeRemove(t *testing.T) {
 	}
 	o := p.options()
 	o.Retire = []string{"between"}
-	if sum, err := flow(false, 21).Run(t.Context(), o); err == nil || sum.Status != weir.Failing {
+	if sum, err := flow(false, 27).Run(t.Context(), o); err == nil || sum.Status != weir.Failing {
 		t.Fatalf("the second part: %+v, %v", sum, err)
 	}
 	p.whole()
