@@ -90,6 +90,11 @@ func runInFlight(ctx context.Context, e *env, r *Report, name, class, sync strin
 			})
 		}})
 	}
+	if sync == "group" {
+		programs = append(programs, program{latencyFloor, func(context.Context) (Sample, error) {
+			return inScratch(e, func(dir string) (Sample, error) { return pacedSyncs(dir, 1_000_000, e.smaller(5000)) })
+		}})
+	}
 	got, err := interleave(ctx, e.rounds, e.chosen(programs))
 	if err != nil {
 		return err
@@ -148,5 +153,6 @@ func runHistory(ctx context.Context, e *env, r *Report) error {
 
 const effectsAbout = `A source of 55-byte payloads, a stage that performs an effect, a counting sink, receipts and contracts on. The action does nothing and answers
 with its input. "idempotent" records nothing before a call, "keyed by input" an intent, which is durable before the call leaves. The next call in a
-slot leaves when the outcome before it is durable, whatever the class. History: CPU of the whole process between two effects
-of one run.`
+slot leaves when the outcome before it is durable, whatever the class. "write + fdatasync" is 300 bytes at a time, as fast as the disk does it one
+after the other: one effect in flight waits for that once, or twice with an intent; 64 in flight share it and wait for the processors. So the
+faster the disk, the less are 64 ahead of one. History: CPU of the whole process between two effects of one run.`

@@ -126,6 +126,7 @@ type saying struct {
 	t    *open // nil for a signal
 	i    int   // of t.facts
 	fact       // of a signal
+	text []byte
 	from plan.Origin
 }
 

@@ -62,8 +62,34 @@ func (s *stage) openName() string { return s.name + "#open" }
 
 func (s *stage) fxName() string { return s.name + "." + journal.PortFx }
 
-// hear reads the transition's entries and adds them to what is known of their
-// inputs, once.
+// An entry is one record of the port fx.
+type entry struct {
+	plan.Entry
+	text []byte // as it is recorded
+	err  error  // why it cannot be read
+}
+
+// entriesOf reads what a transition has on the port fx.
+func entriesOf(p *journal.Placed) (all []entry) {
+	for i := range p.Outputs {
+		o := &p.Outputs[i]
+		if o.Port != journal.PortFx {
+			continue
+		}
+		var rec journal.Record
+		for rs := journal.NewRecords(o); ; {
+			if _, ok := rs.Next(&rec); !ok {
+				break
+			}
+			e := entry{text: bytes.Clone(rec.Payload)}
+			e.Entry, e.err = plan.ParseEntry(o.Type, e.text)
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// hear adds the transition's entries to what is known of their inputs, once.
 func (s *stage) hear(given bool) {
 	w := s.does
 	if w.at == s.p.Last {
@@ -76,6 +102,7 @@ func (s *stage) hear(given bool) {
 			w.going[c.ID] = true
 		}
 	}
+	entries := s.entries
 	for i := range s.p.Outputs {
 		o := &s.p.Outputs[i]
 		if o.Port != journal.PortFx {
@@ -91,7 +118,8 @@ func (s *stage) hear(given bool) {
 			if !given {
 				s.Records++
 			}
-			s.hearOne(o, seq, &rec, given)
+			s.hearOne(o, seq, &rec, &entries[0], given)
+			entries = entries[1:]
 		}
 	}
 	if !s.v.replaying {
@@ -99,19 +127,18 @@ func (s *stage) hear(given bool) {
 	}
 }
 
-func (s *stage) hearOne(o *journal.Output, seq uint64, rec *journal.Record, given bool) {
+func (s *stage) hearOne(o *journal.Output, seq uint64, rec *journal.Record, e *entry, given bool) {
 	w := s.does
-	e, err := plan.ParseEntry(o.Type, bytes.Clone(rec.Payload))
-	if err != nil {
+	if e.err != nil {
 		if !given {
-			s.add(s.differs(s.fxName(), seq, "payload", s.text(rec.Payload), err.Error()))
+			s.add(s.differs(s.fxName(), seq, "payload", s.text(e.text), e.err.Error()))
 		}
 		return
 	}
-	f := fact{Entry: e, seq: seq, lsn: s.p.Last, at: s.p.Time, epoch: s.p.Author(s.v.epochs[s.p.Epoch]), given: given}
+	f := fact{Entry: e.Entry, seq: seq, lsn: s.p.Last, at: s.p.Time, epoch: s.p.Author(s.v.epochs[s.p.Epoch]), given: given}
 	at, refers := firstRef(o, rec)
 	if e.Type == plan.EntrySignal {
-		w.said = append(w.said, saying{fact: f, from: at})
+		w.said = append(w.said, saying{fact: f, text: e.text, from: at})
 		return
 	}
 	t := w.origin[at]
@@ -123,7 +150,7 @@ func (s *stage) hearOne(o *journal.Output, seq uint64, rec *journal.Record, give
 	}
 	f.taken = s.node.Performing.Past != nil && t.in.Original.Run != "" && (len(t.facts) == 0 || t.facts[0].lsn == f.lsn)
 	t.facts = append(t.facts, f)
-	w.said = append(w.said, saying{t: t, i: len(t.facts) - 1})
+	w.said = append(w.said, saying{t: t, i: len(t.facts) - 1, text: e.text})
 }
 
 // firstRef is the record that rec refers to first.
@@ -218,10 +245,7 @@ func (s *stage) updates() {
 			continue
 		}
 		f := w.what()
-		data, err := plan.AppendUpdate(nil, f.seq, &f.Entry)
-		if err == nil {
-			want, ids, seqs = append(want, data), append(ids, w.t.in.ID), append(seqs, f.seq)
-		}
+		want, ids, seqs = append(want, plan.AppendWritten(nil, f.seq, f.Type, w.text)), append(ids, w.t.in.ID), append(seqs, f.seq)
 	}
 	if slices.EqualFunc(want, have, bytes.Equal) && slices.Equal(ids, about) {
 		return

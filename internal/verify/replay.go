@@ -165,7 +165,7 @@ func (r *replay) transition(ctx context.Context, s *stage, p *journal.Placed) er
 	if err := r.renumber(s, p); err != nil {
 		return err
 	}
-	s.p, s.items, s.pieces = p, 0, s.pieces[:0]
+	s.takeUp(p, entriesOf(p))
 	if err := s.execute(ctx); err != nil {
 		return err
 	}

@@ -33,9 +33,10 @@ type stage struct {
 	count map[string]uint64 // transitions, by why
 
 	// Of the transition in hand.
-	p      *journal.Placed
-	items  int // consumed so far
-	pieces []piece
+	p       *journal.Placed
+	entries []entry
+	items   int // consumed so far
+	pieces  []piece
 }
 
 // A port is a journal that the stage writes.
@@ -132,7 +133,7 @@ func (e givenError) Error() string { return e.reason }
 
 // process executes a transition again, compares, and hands on what follows.
 func (s *stage) process(ctx context.Context, t *task) error {
-	s.p, s.items, s.pieces = &t.p, 0, s.pieces[:0]
+	s.takeUp(&t.p, t.entries)
 	switch {
 	case t.enters != nil:
 		return s.enter(t.enters)
@@ -165,6 +166,11 @@ func (s *stage) process(ctx context.Context, t *task) error {
 		return err
 	}
 	return s.atEnds()
+}
+
+// takeUp makes a transition, with these entries, the one in hand.
+func (s *stage) takeUp(p *journal.Placed, entries []entry) {
+	s.p, s.entries, s.items, s.pieces = p, entries, 0, s.pieces[:0]
 }
 
 // execute does what the transition did.

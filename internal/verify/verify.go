@@ -324,6 +324,9 @@ func (v *verifier) read(ctx context.Context) (err error) {
 		}
 		t.given = t.p.First < v.first || !s.chosen
 		t.size = sizeOf(&t.p)
+		if s.does != nil {
+			t.entries = entriesOf(&t.p) // here, while the stage executes others
+		}
 		if err := v.room.take(ctx, t.size); err != nil {
 			return context.Cause(ctx)
 		}
@@ -344,10 +347,11 @@ func (v *verifier) give(ctx context.Context, s *stage, t *task) error {
 
 // A task is one transition for its stage.
 type task struct {
-	p     journal.Placed
-	size  int
-	given bool   // it is taken as it is recorded
-	of    string // it is of a stage with this name, whose memory the stage has; empty if it is its own
+	p       journal.Placed
+	entries []entry // what it has on the port fx
+	size    int
+	given   bool   // it is taken as it is recorded
+	of      string // it is of a stage with this name, whose memory the stage has; empty if it is its own
 
 	enters *journal.Epoch // the next is of an epoch with another definition; nothing else is set
 	wrong  []Difference   // in which it contradicts the log before it
