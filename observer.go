@@ -32,7 +32,7 @@ type Transition struct {
 	Stage         string
 	LSN           journal.LSN
 	Bytes         int           // in the log
-	In, Out, Dead int           // items consumed, records and dead letters written
+	In, Out, Dead int           // records consumed, records and dead letters written
 	Took          time.Duration // to place it
 }
 

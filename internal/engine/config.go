@@ -94,7 +94,7 @@ type Transition struct {
 	Stage         string
 	LSN           journal.LSN
 	Bytes         int
-	In, Out, Dead int           // items consumed, records written to data ports and to dead
+	In, Out, Dead int           // records consumed, written to data ports and to dead
 	Took          time.Duration // to append it and hand it to its readers
 }
 

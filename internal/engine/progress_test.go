@@ -88,8 +88,14 @@ func TestSnapshotSaysWhereTheRunIs(t *testing.T) {
 		if err := r.Stop(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if got := r.Snapshot().Status; got != "ended" {
-			t.Errorf("status %s", got)
+		p = r.Snapshot()
+		if p.Status != "ended" {
+			t.Errorf("status %s", p.Status)
+		}
+		for i, want := range []uint64{10, 10, 9} {
+			if got := p.Stages[i]; got.In != want {
+				t.Errorf("at the end, which is no record: %+v, want %d in", got, want)
+			}
 		}
 	})
 }

@@ -212,7 +212,12 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 	}
 	clear(s.passed)
 	s.passed = s.passed[:0]
-	in := s.turn.items
+	items, in := s.turn.items, 0
+	for i := range s.t.Consumed {
+		if c := &s.t.Consumed[i]; c.Kind == journal.Run {
+			in += int(c.Items())
+		}
+	}
 	s.in.Add(uint64(in))
 	s.out.Add(uint64(out))
 	s.dead.Add(uint64(dead))
@@ -220,7 +225,7 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 	s.lastPlace.Store(now.UnixNano())
 	_, sinks := s.worker.(*sink)
 	working := len(s.t.Open) > 0
-	s.noteForCheck(in+out+dead > 0 || s.moves || working, stateful || sinks || working, now)
+	s.noteForCheck(items+out+dead > 0 || s.moves || working, stateful || sinks || working, now)
 	if fn := s.run.c.Observer.Transition; fn != nil {
 		fn(Transition{Stage: s.name, LSN: lsn, Bytes: size, In: in, Out: out, Dead: dead, Took: time.Since(now)})
 	}
