@@ -44,6 +44,7 @@ func (p *program) closing(say *voice, sum weir.Summary, err error) {
 		return
 	}
 	hints := [][2]string{{"show " + name, "what happened, stage by stage"}}
+	replay := run.Manifest().Baseline != "" // which nobody goes on with, and whose letters are those of the run that it replays
 	if s, err := run.Summary(context.Background()); err == nil {
 		for _, st := range s.Stages {
 			if st.Dead > 0 {
@@ -51,13 +52,13 @@ func (p *program) closing(say *voice, sum weir.Summary, err error) {
 			}
 		}
 	}
-	if sum.Dead > 0 {
+	if sum.Dead > 0 && !replay {
 		hints = append(hints, [2]string{"redrive " + name, "what was given up, to be processed again by mended code"})
 	}
 	if sum.InDoubt > 0 {
 		hints = append(hints, [2]string{"effects " + name, "which calls are in doubt, and what is known of them"})
 	}
-	if sum.Status != weir.Completed {
+	if sum.Status != weir.Completed && !replay {
 		hints = append(hints, [2]string{"run", "go on with it"}, [2]string{"run --new", "begin again from the start"})
 	}
 	for _, h := range hints {

@@ -66,6 +66,9 @@ func (c *call) givenUp(r *history.Run, all []history.GivenUp, by []history.Redri
 	if program == "weir" { // which has no flow
 		program = "PROGRAM"
 	}
+	if baseline := r.Manifest().Baseline; baseline != "" {
+		return c.printf("\nThis run replays another, whose letters these are:\n  %s redrive %s\n", program, baseline)
+	}
 	if err := c.printf("\nThe program of the flow processes them again:\n"); err != nil {
 		return err
 	}
