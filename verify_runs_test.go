@@ -260,7 +260,6 @@ func TestVerifyRunsOfEveryKind(t *testing.T) {
 				in := weir.From(f, "in", weir.Slice([]int{1, 2, 3, 4, 5, 6}))
 				out := weir.Map(in, "deadly", func(n int) (int, error) {
 					if n == 4 {
-						time.Sleep(time.Second) // nothing else is being handled when it dies
 						l.dies()
 					}
 					return 2 * n, nil
@@ -283,7 +282,6 @@ func TestVerifyRunsOfEveryKind(t *testing.T) {
 				in := weir.From(f, "in", weir.Slice([]int{1, 2, 3, 4, 5, 6}))
 				done, _ := weir.Perform(in, "act", effect.KeyedByInput("act.v1", func(_ context.Context, _ effect.Call, n int) (string, error) {
 					if n == 4 {
-						time.Sleep(time.Second) // nothing else is being handled when it dies
 						l.dies()
 					}
 					return strconv.Itoa(n), nil

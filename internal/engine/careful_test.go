@@ -73,6 +73,68 @@ func TestCrashLoop(t *testing.T) {
 	}
 }
 
+// What others were handling whenever the process died is not given up with the input
+// that kills it: a sink that is slow, and an effect that is.
+func TestCrashLoopAmongOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log, w, s := newLog(memory.Options{}), &world{}, newService()
+		flow := func() *build {
+			b := acting(s, &world{}, 20, concurrency(4), func(p *performer) {
+				p.repeats = true
+				p.service.answer = func(ctx context.Context, _ int64) error {
+					select {
+					case <-time.After(2 * time.Second):
+						return nil
+					case <-ctx.Done():
+						return context.Cause(ctx)
+					}
+				}
+			})
+			b.handle("inc", func(h *handler, _ int, v int64) error {
+				if v == 7 {
+					log.Kill()
+				}
+				h.ports[0].emit(v)
+				return nil
+			}, "numbers")
+			b.sink("slow", w, "numbers").refuse = func(ctx context.Context, _ int, _ []int64) error {
+				select {
+				case <-time.After(time.Second):
+					return nil
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
+			b.sink("printed", &world{}, "inc")
+			return b
+		}
+		deaths := 0
+		for ; ; deaths++ {
+			r := start(t, flow(), log)
+			res, _ := r.Wait()
+			if res.Status == evidence.Completed {
+				break
+			}
+			if res.Status != evidence.Interrupted || deaths > 20 {
+				t.Fatalf("epoch %d: %+v", deaths+1, res)
+			}
+			log = reopen(t, log)
+		}
+		t.Logf("%d deaths", deaths)
+		for stage, want := range map[string][]string{"inc": {"7"}, "slow": nil, "printed": nil, "act": nil} {
+			if got := records(t, log, stage, "dead"); !slices.Equal(got, want) {
+				t.Errorf("dead letters of %s: %v, want %v", stage, got, want)
+			}
+		}
+		if got := slices.Compact(slices.Sorted(slices.Values(w.values()))); !slices.Equal(got, upTo(20)) {
+			t.Errorf("delivered %v", got)
+		}
+		if got := slices.Sorted(slices.Values(values(t, log, "act", "out"))); !slices.Equal(got, plus100(upTo(20))) {
+			t.Errorf("outputs %v", got)
+		}
+	})
+}
+
 // An accepted input whose execution kills the process is put aside; the others
 // are executed.
 func TestCrashLoopOfAPerformer(t *testing.T) {

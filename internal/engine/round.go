@@ -290,6 +290,7 @@ func (w *performer) follow(m *move) {
 	t := m.t
 	if m.end != 0 {
 		w.running--
+		w.s.acquit()
 		if len(m.entries) > 0 {
 			w.settling = append(w.settling, t.must) // the slot is not free before that is durable
 		}

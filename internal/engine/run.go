@@ -49,6 +49,9 @@ type Run struct {
 	pausing   atomic.Bool   // the pipeline waits for what is in flight
 	listening atomic.Bool   // a stage listens
 	watching  atomic.Bool   // the pipeline looks for stalls
+	worst     death         // of an input that was being tried at deaths
+	known     bool          // which stage's that is
+	alone     chan struct{} // of one: full while a suspect is being tried
 	stopWatch func()        // ends the log's calls
 	leave     func() bool   // ends the watch over the caller's context
 
@@ -111,7 +114,7 @@ func Start(ctx context.Context, c Config) (*Run, error) {
 		c: c, log: c.Logger, values: context.WithoutCancel(ctx), manifest: manifest,
 		epoch: manifest.Epochs[len(manifest.Epochs)-1], epochs: map[uint64]journal.ID{},
 		started: time.Now(), status: "starting",
-		mail: newMailbox[supervise.PipelineInput](), changed: make(chan struct{}), done: make(chan struct{}),
+		mail: newMailbox[supervise.PipelineInput](), alone: make(chan struct{}, 1), changed: make(chan struct{}), done: make(chan struct{}),
 	}
 	for _, e := range manifest.Epochs {
 		r.epochs[e.Number] = e.ID

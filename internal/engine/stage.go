@@ -72,8 +72,9 @@ type stage struct {
 	told     bool // the pipeline was told how the stage ended
 	stuck    bool // a contract does not hold: nothing goes on until the pipeline cancels
 
-	careful bool           // one input at a time, on record before it is tried
-	deaths  map[trying]int // how often the process died with an input
+	careful bool             // one input at a time, on record before it is tried
+	deaths  map[trying]death // at which an input was being tried
+	alone   bool             // it tries an input while nobody tries another suspect
 
 	turn     turn
 	limit    int // records in one transition; small for a while after one was too large
@@ -142,6 +143,7 @@ func (s *stage) loop() {
 	for !s.finished {
 		s.guard(s.once)
 	}
+	s.acquit()
 	s.worker.leave()
 	s.mail.close()
 	for m, ok := s.mail.next(); ok; m, ok = s.mail.next() {
@@ -185,6 +187,7 @@ func (s *stage) failed(err error) {
 	if undo := s.drop(); undo != nil {
 		err = errors.Join(err, undo)
 	}
+	s.acquit()
 	event := supervise.Error
 	violation := (*contract.ViolationError)(nil)
 	panicked := (*PanicError)(nil)

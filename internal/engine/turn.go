@@ -218,6 +218,9 @@ func (s *stage) placed(lsn journal.LSN, size int, now time.Time) {
 			in += int(c.Items())
 		}
 	}
+	if in > 0 && s.node.Performer == nil {
+		s.acquit()
+	}
 	s.in.Add(uint64(in))
 	s.out.Add(uint64(out))
 	s.dead.Add(uint64(dead))
