@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -192,6 +193,36 @@ func TestDamageStopsReaders(t *testing.T) {
 		if !bytes.Equal(was, readFile(t, disk, name)) {
 			t.Fatalf("byte %d: the damaged file was changed", off)
 		}
+	}
+}
+
+// Who is refused because of damage has closed what was opened, once.
+func TestRefusedOwnerClosesOnce(t *testing.T) {
+	clean := sample(t, segment.Options{SegmentSize: 1 << 10}, true)
+	sizes := map[string]int{}
+	for _, name := range files(t, clean, dir) {
+		if strings.HasSuffix(name, ".seg") {
+			sizes[name] = len(readFile(t, clean, name))
+		}
+	}
+	refused := 0
+	for name, size := range sizes {
+		for off := 0; off < size; off += 10 {
+			disk := clean.Kill()
+			flip(t, disk, name, off, 3)
+			l, _, err := segment.Open(disk, dir, segment.Options{})
+			if err == nil {
+				closeLog(t, l)
+				continue
+			}
+			refused++
+			if errors.Is(err, fs.ErrClosed) {
+				t.Fatalf("%s, byte %d: %v", name, off, err)
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("nobody was refused")
 	}
 }
 

@@ -67,7 +67,11 @@ func create(fsys vfs.FS, dir string, m journal.Manifest, o Options) (*Log, error
 	if err := r.begin(&tail{prev: r.seed, chain: origin(m.Run)}); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
-	return r.log()
+	l, err := r.log()
+	if err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	return l, nil
 }
 
 func cmpErr(err, otherwise error) error {

@@ -235,11 +235,11 @@ func (r *recovery) close() error {
 	return nil
 }
 
-// log returns the log, not started.
+// log returns the log, not started; with an error r is still to be closed.
 func (r *recovery) log() (*Log, error) {
 	hints, err := r.openHint()
 	if err != nil {
-		return nil, errors.Join(err, r.close())
+		return nil, err
 	}
 	last := r.segs[len(r.segs)-1]
 	here := spot{lsn: r.tail.lsn, seg: last, off: r.tail.off}
@@ -274,7 +274,7 @@ func (r *recovery) log() (*Log, error) {
 		err = l.removeUnnamed(l.named)
 	}
 	if err != nil {
-		return nil, errors.Join(err, r.close(), hints.Close())
+		return nil, errors.Join(err, hints.Close())
 	}
 	l.writeHint(here)
 	return l, nil
