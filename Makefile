@@ -1,4 +1,4 @@
-# What people type; .ci/run types the same.
+# What people type. What CI runs is in .ci/run.
 LINT := bin/golangci-lint
 
 .PHONY: test lint bench peers

@@ -123,10 +123,10 @@ type performer struct {
 // A saying is one entry of the transition in hand: a fact about an input, or a
 // signal, which is about none.
 type saying struct {
-	t    *open // nil for a signal
-	i    int   // of t.facts
-	fact       // of a signal
-	text []byte
+	t    *open  // nil for a signal
+	i    int    // of t.facts
+	fact        // of a signal
+	text []byte // as it is recorded
 	from plan.Origin
 }
 

@@ -65,8 +65,10 @@ func (s *stage) fxName() string { return s.name + "." + journal.PortFx }
 // An entry is one record of the port fx.
 type entry struct {
 	plan.Entry
-	text []byte // as it is recorded
-	err  error  // why it cannot be read
+	seq uint64
+	out *journal.Output // that it is in
+	rec journal.Record  // with a payload of its own
+	err error           // why that cannot be read
 }
 
 // entriesOf reads what a transition has on the port fx.
@@ -76,13 +78,14 @@ func entriesOf(p *journal.Placed) (all []entry) {
 		if o.Port != journal.PortFx {
 			continue
 		}
-		var rec journal.Record
 		for rs := journal.NewRecords(o); ; {
-			if _, ok := rs.Next(&rec); !ok {
+			e := entry{out: o}
+			var ok bool
+			if e.seq, ok = rs.Next(&e.rec); !ok {
 				break
 			}
-			e := entry{text: bytes.Clone(rec.Payload)}
-			e.Entry, e.err = plan.ParseEntry(o.Type, e.text)
+			e.rec.Payload = bytes.Clone(e.rec.Payload)
+			e.Entry, e.err = plan.ParseEntry(o.Type, e.rec.Payload)
 			all = append(all, e)
 		}
 	}
@@ -102,55 +105,42 @@ func (s *stage) hear(given bool) {
 			w.going[c.ID] = true
 		}
 	}
-	entries := s.entries
-	for i := range s.p.Outputs {
-		o := &s.p.Outputs[i]
-		if o.Port != journal.PortFx {
-			continue
+	for i := range s.entries {
+		w.heard = s.entries[i].seq
+		if !given {
+			s.Records++
 		}
-		var rec journal.Record
-		for rs := journal.NewRecords(o); ; {
-			seq, ok := rs.Next(&rec)
-			if !ok {
-				break
-			}
-			w.heard = seq
-			if !given {
-				s.Records++
-			}
-			s.hearOne(o, seq, &rec, &entries[0], given)
-			entries = entries[1:]
-		}
+		s.hearOne(&s.entries[i], given)
 	}
 	if !s.v.replaying {
 		s.emittedBefore(given)
 	}
 }
 
-func (s *stage) hearOne(o *journal.Output, seq uint64, rec *journal.Record, e *entry, given bool) {
+func (s *stage) hearOne(e *entry, given bool) {
 	w := s.does
 	if e.err != nil {
 		if !given {
-			s.add(s.differs(s.fxName(), seq, "payload", s.text(e.text), e.err.Error()))
+			s.add(s.differs(s.fxName(), e.seq, "payload", s.text(e.rec.Payload), e.err.Error()))
 		}
 		return
 	}
-	f := fact{Entry: e.Entry, seq: seq, lsn: s.p.Last, at: s.p.Time, epoch: s.p.Author(s.v.epochs[s.p.Epoch]), given: given}
-	at, refers := firstRef(o, rec)
+	f := fact{Entry: e.Entry, seq: e.seq, lsn: s.p.Last, at: s.p.Time, epoch: s.p.Author(s.v.epochs[s.p.Epoch]), given: given}
+	at, refers := firstRef(e.out, &e.rec)
 	if e.Type == plan.EntrySignal {
-		w.said = append(w.said, saying{fact: f, text: e.text, from: at})
+		w.said = append(w.said, saying{fact: f, text: e.rec.Payload, from: at})
 		return
 	}
 	t := w.origin[at]
 	if !refers || t == nil {
 		if !given {
-			s.add(s.differs(s.fxName(), seq, "causes", causesOf(rec, o), "an input that is open"))
+			s.add(s.differs(s.fxName(), e.seq, "causes", causesOf(&e.rec, e.out), "an input that is open"))
 		}
 		return
 	}
 	f.taken = s.node.Performing.Past != nil && t.in.Original.Run != "" && (len(t.facts) == 0 || t.facts[0].lsn == f.lsn)
 	t.facts = append(t.facts, f)
-	w.said = append(w.said, saying{t: t, i: len(t.facts) - 1, text: e.text})
+	w.said = append(w.said, saying{t: t, i: len(t.facts) - 1, text: e.rec.Payload})
 }
 
 // firstRef is the record that rec refers to first.
